@@ -1,0 +1,80 @@
+"""Files that are either whole or not there: every output is written under a temporary name beside its place, then renamed."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmr.errors import DataError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def whole_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends well, delete it if not.
+
+    Args:
+        needed_bytes: the size to name in the error if the disk fills up.
+
+    Raises:
+        DataError: the disk is full. Whatever was at ``path`` before is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing{path.suffix}")  # two processes may make the same file
+    with _explain_full_disk(path, needed_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]:
+    """As :func:`whole_file`, for a folder: yield an empty temporary folder that takes the place of ``path`` at the end.
+
+    An existing folder at ``path`` is replaced as a whole, never merged with.
+
+    Raises:
+        DataError: the disk is full. Whatever was at ``path`` before is untouched.
+    """
+    temporary, previous = (path.with_name(f".{path.name}.{state}") for state in ("writing", "previous"))
+    with _explain_full_disk(path, needed_bytes):
+        _remove(temporary)  # left by a killed run
+        _remove(previous)
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                path.rename(previous)
+            temporary.rename(path)
+            _remove(previous)
+        finally:
+            _remove(temporary)
+
+
+@contextmanager
+def _explain_full_disk(path: Path, needed_bytes: int | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        needed = f"about {needed_bytes / 1e6:.1f} MB are needed there, and " if needed_bytes else ""
+        free = shutil.disk_usage(_existing_parent(path)).free
+        raise DataError(
+            f"{path}: the disk is full: {needed}{free / 1e6:.1f} MB are free. Nothing half-written was left behind. "
+            "Free some space (`dvc gc -w` drops cached versions that nothing refers to) and run the command again."
+        ) from error
+
+
+def _existing_parent(path: Path) -> Path:
+    return next(folder for folder in path.absolute().parents if folder.exists())
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

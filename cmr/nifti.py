@@ -1,0 +1,174 @@
+"""NIfTI files: read with every fault explained to the person who owns the file, written whole or not at all."""
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import ArrayLike, NDArray
+
+from cmr.errors import DataError
+from cmr.files import whole_file
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # NIfTI-1 and -2 start with the size of their header
+_MAGIC = (b"n+1", b"n+2")
+_FETCH = "Fetch the file again from the dataset's source."
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """One 3D or 4D NIfTI file whose bytes and header have been checked; pixels are decoded by :meth:`values`.
+
+    Attributes:
+        path: where the file lies.
+        shape: slices, rows, columns (the file's z, y, x).
+        frames: number of time points, 1 for a 3D file.
+        voxel_mm: slice spacing, row spacing, column spacing in mm, from the header's ``pixdim`` and not from the affine:
+            ACDC's affine is diag(-1, -1, 1, 1) whatever the voxel size.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    frames: int
+    voxel_mm: tuple[float, float, float]
+    _stored: ArrayProxy
+
+    @classmethod
+    def open(cls, path: Path) -> "NiftiFile":
+        """Read the whole file, so that a truncation is found wherever it lies, and check its header.
+
+        Raises:
+            DataError: the file is missing, unreadable, truncated, damaged, not NIfTI, not 3D or 4D, not real-valued, or
+                has a voxel size that is not positive and finite.
+        """
+        raw = _read_bytes(path)
+        header = _read_header(path, raw)
+        shape = _spatial_shape(path, header)
+        return cls(
+            path=path,
+            shape=(shape[2], shape[1], shape[0]),
+            frames=shape[3] if len(shape) == 4 else 1,
+            voxel_mm=_voxel_mm(path, header),
+            _stored=_pixels(path, raw, header),
+        )
+
+    def values(self, index: int = 0) -> NDArray[np.generic]:
+        """Decode one time point, scaled by the header's slope and intercept.
+
+        Args:
+            index: time point, counted from 0.
+
+        Returns:
+            (slices, rows, columns), in the file's own type, or float64 where the header rescales.
+
+        Raises:
+            DataError: the file has no such time point.
+        """
+        if not 0 <= index < self.frames:
+            raise DataError(
+                f"{self.path}: has no frame {index}: the file holds {self.frames} (0 to {self.frames - 1}, counted from 0). "
+                "Correct this patient's ED or ES entry in the dataset's information table, or fetch the complete file."
+            )
+        columns, rows, slices = self.shape[::-1]
+        stored = self._stored.reshape((columns, rows, slices, self.frames))
+        return np.asarray(stored[..., index]).T
+
+
+def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, float, float], affine: ArrayLike) -> None:
+    """Write a NIfTI-1 file whose bytes depend on the arguments only (no time stamp), so that its hash can be a version.
+
+    Args:
+        path: ends in ``.nii.gz`` (compressed) or ``.nii``.
+        array: (slices, rows, columns) or (frames, slices, rows, columns); uint8, int16 or float32. Stored as x, y, z[, t].
+        voxel_mm: slice, row and column spacing in mm, stored in ``pixdim`` even where it contradicts the affine.
+        affine: (4, 4) matrix from voxel index to mm, stored as the sform.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    slice_mm, row_mm, column_mm = voxel_mm
+    image = nib.Nifti1Image(array.T, np.asarray(affine, dtype=np.float64))
+    image.header.set_zooms((column_mm, row_mm, slice_mm, 1.0)[: array.ndim])
+    image.header.set_xyzt_units("mm", "sec")
+    data = image.to_bytes()
+    if path.suffix == ".gz":
+        data = gzip.compress(data, compresslevel=6, mtime=0)
+    with whole_file(path, needed_bytes=len(data)) as temporary:
+        temporary.write_bytes(data)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data.startswith(_GZIP_MAGIC) else data
+    except FileNotFoundError:
+        raise DataError(f"{path}: the file is missing. Put it in its place, or remove the patient's folder.") from None
+    except EOFError:
+        raise DataError(
+            f"{path}: the compressed file is truncated: it ends after {len(data)} bytes, before its end mark. {_FETCH}"
+        ) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the compressed file is damaged ({error}). {_FETCH}") from error
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror or error}). Check its permissions and its disk.") from error
+
+
+def _read_header(path: Path, raw: bytes) -> nib.Nifti1Header:
+    sizes = {int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")}
+    kind = next((header for size, header in _HEADERS.items() if size in sizes and len(raw) >= size), None)
+    # check=False: nibabel's own check replaces a voxel size of zero by 1 mm, which would go unseen
+    header = kind(raw[: kind.sizeof_hdr], check=False) if kind else None
+    if header is None or header["magic"].item() not in _MAGIC:
+        raise DataError(
+            f"{path}: is not a NIfTI file: its {len(raw)} bytes (uncompressed) don't start with a NIfTI-1 or NIfTI-2 header. "
+            "A truncated file or a pointer file of git-annex or git-lfs looks like this: fetch the real file."
+        )
+    return header
+
+
+def _spatial_shape(path: Path, header: nib.Nifti1Header) -> tuple[int, ...]:
+    shape = tuple(int(size) for size in header.get_data_shape())
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in (3, 4) or math.prod(shape) <= 0:
+        raise DataError(
+            f"{path}: has the dimensions {' x '.join(map(str, shape)) or 'of a single number'}; a stack of slices (x, y, z) or "
+            "a cine stack (x, y, z, time) was expected. Export the short-axis stack as one 3D or 4D volume."
+        )
+    return shape
+
+
+def _voxel_mm(path: Path, header: nib.Nifti1Header) -> tuple[float, float, float]:
+    column_mm, row_mm, slice_mm = (float(size) for size in header["pixdim"][1:4])
+    if not all(math.isfinite(size) and size > 0 for size in (column_mm, row_mm, slice_mm)):
+        raise DataError(
+            f"{path}: the header's voxel size (pixdim) is {column_mm:g} x {row_mm:g} x {slice_mm:g} mm; three positive numbers "
+            "were expected. Correct the header: distances in mm can't be measured without it."
+        )
+    return slice_mm, row_mm, column_mm
+
+
+def _pixels(path: Path, raw: bytes, header: nib.Nifti1Header) -> ArrayProxy:
+    try:
+        kind = header.get_data_dtype()
+        header.get_slope_inter()  # raises for a slope that is not a number
+    except HeaderDataError as error:
+        raise DataError(f"{path}: the header can't be understood ({error}). {_FETCH}") from error
+    if kind.kind not in "iuf":
+        raise DataError(
+            f"{path}: holds pixels of type {kind}; one real number a pixel was expected. Convert it to grey values."
+        )
+    offset = header.get_data_offset()
+    needed = offset + math.prod(int(size) for size in header.get_data_shape()) * kind.itemsize
+    if len(raw) < needed:
+        raise DataError(
+            f"{path}: the file is truncated: its header promises {needed} bytes (uncompressed), {len(raw)} are there. {_FETCH}"
+        )
+    return ArrayProxy(BytesIO(raw), header)

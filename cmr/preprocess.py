@@ -1,0 +1,263 @@
+"""Preprocessing, stage 1: N4 bias-field correction and in-plane resampling, cached per subject by content."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  (the name everybody knows)
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cmr.errors import DataError
+from cmr.files import whole_file, whole_folder
+from cmr.subject import Frame, Subject
+
+CODE_VERSION = 1  # part of the cache key: raise it when a change to this file changes its results
+
+
+@dataclass(frozen=True)
+class N4Settings:
+    """N4 bias-field correction (Tustison et al. 2010, DOI 10.1109/TMI.2010.2046908).
+
+    Attributes:
+        shrink: the field is estimated on slices averaged over ``shrink`` x ``shrink`` pixels and applied at full resolution.
+        iterations: at most so many iterations at each level; one entry a level, each level doubles the B-spline mesh.
+            Empty switches the correction off.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    shrink: int
+    iterations: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PreprocessSettings:
+    """Stage 1. ``workers``: processes, 0 for one a core; it changes no result."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    n4: N4Settings
+    workers: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one call of :func:`preprocess_dataset` did: subjects computed, subjects found in the cache, wall time."""
+
+    processed: int
+    cached: int
+    seconds: float
+
+
+def preprocess_dataset(
+    subjects: Sequence[Subject], settings: PreprocessSettings, spacing_mm: float, *, out: Path, cache: Path
+) -> Summary:
+    """Preprocess all ``subjects`` on all cores into ``out/SUBJECT.npz`` (read them with :func:`read_frames`).
+
+    A subject whose decoded content and settings were seen before is linked from ``cache`` and not computed again, so an
+    interrupted run continues where it stopped. ``out`` then holds these subjects and no others.
+
+    Args:
+        subjects: ``Subject.frames`` must survive pickling (a bound method or a partial of a module's function).
+        spacing_mm: pixel size of the result, rows and columns.
+
+    Raises:
+        DataError: a subject can't be read, the disk is full, or a worker was killed. Other exceptions carry a note that
+            names the subject.
+    """
+    start = time.monotonic()
+    computed = 0
+    with whole_folder(out) as folder:
+        for subject, (kept, new) in _in_parallel(subjects, settings, spacing_mm, cache):
+            _link(kept, folder / f"{subject}.npz")
+            computed += new
+    return Summary(computed, len(subjects) - computed, time.monotonic() - start)
+
+
+def preprocess_subject(subject: Subject, settings: PreprocessSettings, spacing_mm: float) -> list[Frame]:
+    """The subject's frames after N4 and resampling to ``spacing_mm`` in-plane; the slice spacing stays as it is."""
+    return [_preprocess_frame(frame, settings, spacing_mm) for frame in subject.frames()]
+
+
+def correct_bias(image: NDArray[np.float32], voxel_mm: tuple[float, float, float], settings: N4Settings) -> NDArray[np.float32]:
+    """Divide an image by its smooth coil field, found by N4 within an Otsu mask.
+
+    Args:
+        image: (slices, rows, columns) float32; zero and negative values are allowed (they are outside the mask).
+
+    Returns:
+        The same shape. An image without foreground comes back as it is.
+    """
+    if not settings.iterations:
+        return image
+    # N4 can't span one slice; twice the same slice is the same field.
+    volume = _to_itk(np.repeat(image, 2, axis=0) if len(image) == 1 else image, voxel_mm)
+    positive = sitk.Clamp(volume, sitk.sitkFloat32, 0.0)
+    rows, columns = image.shape[1:]
+    factors = [max(1, min(settings.shrink, size // 8)) for size in (columns, rows)]  # keep enough pixels for the mesh
+    small = sitk.BinShrink(positive, [*factors, 1])
+    mask = sitk.OtsuThreshold(small, 0, 1)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        return image
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetNumberOfThreads(1)  # the order of summation is then fixed: same bits on every machine; and more threads don't help
+    n4.SetMaximumNumberOfIterations(settings.iterations)
+    n4.Execute(small, mask)
+    log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(volume))[: len(image)]
+    return (image / np.exp(log_field)).astype(np.float32)
+
+
+def resample(volume: NDArray[Any], voxel_mm: tuple[float, float, float], spacing_mm: float, *, nearest: bool) -> NDArray[Any]:
+    """Resample (slices, rows, columns) in-plane to ``spacing_mm``; linear, or nearest neighbour for labels (paper, III-A).
+
+    The new grid covers the same field of view about the same centre: size x spacing is preserved to within half a pixel, and
+    every new pixel centre lies inside the old field of view. No low-pass filter comes before, as in the paper.
+    """
+    image = _to_itk(volume, voxel_mm)
+    reference = np.array(image.GetSize()[:2]), np.array(image.GetSpacing()[:2])
+    extent = reference[0] * reference[1]
+    size = np.maximum(1, np.round(extent / spacing_mm).astype(int))
+    origin = (extent - reference[1]) / 2 - (size - 1) * spacing_mm / 2  # of the first pixel's centre; old one: 0
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([*size.tolist(), len(volume)])
+    resampler.SetOutputSpacing([spacing_mm, spacing_mm, image.GetSpacing()[2]])
+    resampler.SetOutputOrigin([*origin.tolist(), 0.0])
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
+    return sitk.GetArrayFromImage(resampler.Execute(image))
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """The frames in one file of stage 1.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        return _load(path)[0]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: not a readable file of preprocessed frames ({error}); run `dvc repro` to make it again"
+        ) from error
+
+
+def _preprocess_frame(frame: Frame, settings: PreprocessSettings, spacing_mm: float) -> Frame:
+    image = correct_bias(frame.image, frame.voxel_mm, settings.n4)
+    return Frame(
+        phase=frame.phase,
+        image=resample(image, frame.voxel_mm, spacing_mm, nearest=False),
+        label=resample(frame.label, frame.voxel_mm, spacing_mm, nearest=True),
+        voxel_mm=(frame.voxel_mm[0], spacing_mm, spacing_mm),
+    )
+
+
+def _in_parallel(
+    subjects: Sequence[Subject], settings: PreprocessSettings, spacing_mm: float, cache: Path
+) -> Iterator[tuple[str, tuple[Path, bool]]]:
+    workers = max(1, min(settings.workers or _cores(), len(subjects)))
+    # spawn: SimpleITK's threads do not survive a fork
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        jobs = {pool.submit(_preprocess_cached, subject, settings, spacing_mm, cache): subject.id for subject in subjects}
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="preprocess", unit="subject"):
+            if error := job.exception():
+                raise _explained(error, jobs[job])
+            yield jobs[job], job.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _preprocess_cached(subject: Subject, settings: PreprocessSettings, spacing_mm: float, cache: Path) -> tuple[Path, bool]:
+    frames = subject.frames()
+    key = _content_key(frames, settings, spacing_mm)
+    kept = cache / f"{key}.npz"
+    if _is_whole(kept, key):
+        return kept, False
+    _save(kept, [_preprocess_frame(frame, settings, spacing_mm) for frame in frames], key)
+    return kept, True
+
+
+def _content_key(frames: Sequence[Frame], settings: PreprocessSettings, spacing_mm: float) -> str:
+    sha = hashlib.sha256(json.dumps([CODE_VERSION, asdict(settings.n4), spacing_mm]).encode())
+    for frame in frames:
+        sha.update(json.dumps([frame.phase, frame.voxel_mm, frame.image.shape]).encode())
+        sha.update(np.ascontiguousarray(frame.image, np.float32).data)
+        sha.update(np.ascontiguousarray(frame.label, np.uint8).data)
+    return sha.hexdigest()
+
+
+def _save(path: Path, frames: Sequence[Frame], key: str) -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        "key": np.array(key),
+        "phases": np.array([frame.phase for frame in frames]),
+        "voxel_mm": np.array([frame.voxel_mm for frame in frames], np.float64),
+    }
+    for number, frame in enumerate(frames):
+        arrays |= {f"image_{number}": frame.image, f"label_{number}": frame.label}
+    with whole_file(path, needed_bytes=sum(array.nbytes for array in arrays.values())) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+
+
+def _load(path: Path) -> tuple[list[Frame], str]:
+    with np.load(path, allow_pickle=False) as file:  # the archive's checksums are verified on reading
+        frames = [
+            Frame(str(phase), file[f"image_{number}"], file[f"label_{number}"], (float(z), float(y), float(x)))
+            for number, (phase, (z, y, x)) in enumerate(zip(file["phases"], file["voxel_mm"], strict=True))
+        ]
+        return frames, str(file["key"])
+
+
+def _is_whole(path: Path, key: str) -> bool:
+    try:
+        return _load(path)[1] == key
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return False  # never made, or damaged: made again
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _to_itk(volume: NDArray[Any], voxel_mm: tuple[float, float, float]) -> sitk.Image:
+    image = sitk.GetImageFromArray(volume)
+    image.SetSpacing([float(size) for size in reversed(voxel_mm)])
+    return image
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A pool's workers outlive a parent that was killed with -9, and wait for ever.
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _explained(error: BaseException, subject: str) -> BaseException:
+    if isinstance(error, BrokenProcessPool):
+        return DataError(
+            "a preprocessing worker was killed, most likely because memory ran out; lower `preprocess.workers` and run again "
+            "(finished subjects are kept)"
+        )
+    error.add_note(f"while preprocessing subject {subject}")
+    return error
