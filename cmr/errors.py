@@ -9,7 +9,7 @@ class DataError(Exception):
     """
 
 
-class DataErrors(DataError):
+class DataErrors(DataError):  # noqa: N818  (an error that holds several)
     """Several faults found in one pass, so that a user mends all of them at once instead of one a run."""
 
     def __init__(self, summary: str, faults: list[str]):

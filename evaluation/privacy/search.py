@@ -1,0 +1,96 @@
+"""Exact nearest-neighbour search from images or masks to patients, in blocks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmr.labels import CLASSES
+from evaluation.overlap import pairwise_dice
+
+Distance = Callable[[NDArray, NDArray], NDArray[np.float64]]
+CANCELLED = 1e-6  # below this share of the norms, a squared distance from a matrix product has too few digits left
+
+
+@dataclass(frozen=True)
+class PatientDistances:
+    """Distances of N queries to P patients, each patient represented by its images nearest to the query.
+
+    Patients as the unit let every later question (nearest other patient, a subsample, leaving patients out) be answered
+    without another search.
+
+    Attributes:
+        patients: (P,) sorted names.
+        nearest: (P, N) distance to the patient's nearest image.
+        second: (P, N) distance to its second nearest image, inf where it has one image only.
+        row: (P, N) row of the nearest image in the reference.
+    """
+
+    patients: NDArray[np.str_]
+    nearest: NDArray[np.float64]
+    second: NDArray[np.float64]
+    row: NDArray[np.intp]
+
+
+def patient_distances(
+    queries: NDArray, reference: NDArray, subjects: NDArray[np.str_], *, distance: Distance, block: int
+) -> PatientDistances:
+    """Compares every query with every reference image.
+
+    Args:
+        queries: (N, H, W).
+        reference: (M, H, W).
+        subjects: (M,) patient of each reference image.
+        distance: (n, H, W) and (m, H, W) to (n, m); one of the functions below.
+        block: images compared at once on either side. Bounds the memory (about 2·block·H·W + block·M floats); the result
+            doesn't depend on it.
+    """
+    patients, patient = np.unique(subjects, return_inverse=True)
+    order = np.argsort(patient, kind="stable")  # each patient's images in one piece
+    starts = np.searchsorted(patient[order], np.arange(len(patients) + 1))
+    shape = (len(patients), len(queries))
+    nearest, second, row = np.empty(shape), np.full(shape, np.inf), np.empty(shape, dtype=np.intp)
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
+        line = np.hstack([distance(queries[rows], reference[order[at : at + block]]) for at in range(0, len(order), block)])
+        for number, (low, high) in enumerate(pairwise(starts)):
+            own = line[:, low:high]
+            best = own.argmin(axis=1)
+            row[number, rows] = order[low + best]
+            nearest[number, rows] = own[np.arange(len(own)), best]
+            if high - low > 1:
+                second[number, rows] = np.partition(own, 1, axis=1)[:, 1]
+    return PatientDistances(patients, nearest, second, row)
+
+
+def image_distance(first: NDArray, second: NDArray) -> NDArray[np.float64]:
+    """Euclidean distance over the pixels of all pairs: (n, H, W) and (m, H, W) to (n, m).
+
+    |a-b|² = |a|² + |b|² - 2·a·b in float64. Where that cancels, for images that are all but identical, the difference itself
+    is summed, so that a copy has the distance 0 and not 1e-4.
+    """
+    a = first.reshape(len(first), -1).astype(np.float64)
+    b = second.reshape(len(second), -1).astype(np.float64)
+    norms = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b)
+    squares = norms - 2 * (a @ b.T)
+    for i, j in np.argwhere(squares <= CANCELLED * norms):
+        squares[i, j] = np.sum((a[i] - b[j]) ** 2)
+    return np.sqrt(squares)
+
+
+def mask_distance(first: NDArray, second: NDArray) -> NDArray[np.float64]:
+    """Euclidean distance of one-hot masks, which is the root of twice the number of pixels that differ."""
+    pixels = first[0].size if len(first) else 0
+    agreeing = np.zeros((len(first), len(second)), dtype=np.float32)  # whole numbers below 2^24: exact
+    for label in range(CLASSES):
+        a = (first == label).reshape(len(first), -1).astype(np.float32)
+        b = (second == label).reshape(len(second), -1).astype(np.float32)
+        agreeing += a @ b.T
+    return np.sqrt(2 * (pixels - agreeing.astype(np.float64)))
+
+
+def dice_distance(first: NDArray, second: NDArray) -> NDArray[np.float64]:
+    """1 - mean Dice over LV, MYO and RV, see :func:`evaluation.overlap.pairwise_dice`."""
+    return np.maximum(1 - pairwise_dice(first, second), 0)

@@ -1,0 +1,1 @@
+"""Utility of synthetic images: how well segmenters trained on them segment real test scans (paper, Table V)."""

@@ -1,0 +1,174 @@
+"""MLflow, seen through the few things that the platform does with it: connect, find or create a run, add what is missing.
+
+The database is ``mlflow.db`` in the project folder unless ``MLFLOW_TRACKING_URI`` says otherwise. A run is found by the tag
+``syncmri.run_key``, never by a run id kept on disk, so that an identical retraining or a restored cache changes nothing.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from cmr.errors import DataError
+from mlops.settings import section
+
+RUN_KEY = "syncmri.run_key"
+PARENT = "SYNCMRI_PARENT_RUN_ID"
+LONGEST_PARAM = 500
+_METRICS_A_BATCH, _OTHERS_A_BATCH = 1000, 100  # limits of mlflow's log_batch
+_LOCK_SECONDS = 60.0
+_UNAVAILABLE = (MlflowException, SQLAlchemyError, OSError)  # requests' errors and a lock's timeout are OSErrors
+_NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool")
+
+
+class TrackingError(DataError):
+    """The tracking server or database cannot be used now. Nothing is lost: ``syncmri sync`` delivers it later."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A connection: client, the experiment's id, and the project folder."""
+
+    client: MlflowClient
+    experiment: str
+    root: Path
+
+    def find(self, run_key: str) -> Run | None:
+        """The run with that key, or None."""
+        found = self.client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1)
+        return found[0] if found else None
+
+    def find_or_create(self, run_key: str, name: str, started_ms: int) -> Run:
+        """The run with that key; if there is none it is created, under the run ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
+        with _lock(self.root):
+            run = self.find(run_key)
+            if run is None:
+                parent = {"mlflow.parentRunId": os.environ[PARENT]} if os.environ.get(PARENT) else {}
+                run = self.client.create_run(self.experiment, started_ms, {RUN_KEY: run_key, **parent}, name)
+        return run
+
+    def points(self, run: Run, names: Iterable[str]) -> set[tuple[str, int]]:
+        """(metric, step) of everything that the run holds of the metrics ``names``."""
+        run_id = run.info.run_id
+        known = [name for name in names if name in run.data.metrics]
+        return {(name, point.step) for name in known for point in self.client.get_metric_history(run_id, name)}
+
+    def log(
+        self,
+        run: Run,
+        metrics: Iterable[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write in batches that mlflow accepts."""
+        run_id = run.info.run_id
+        for some_params in _batches([Param(*pair) for pair in (params or {}).items()], _OTHERS_A_BATCH):
+            self.client.log_batch(run_id, params=some_params)
+        for some_tags in _batches([RunTag(*pair) for pair in (tags or {}).items()], _OTHERS_A_BATCH):
+            self.client.log_batch(run_id, tags=some_tags)
+        for some_metrics in _batches(list(metrics), _METRICS_A_BATCH):
+            self.client.log_batch(run_id, metrics=some_metrics)
+
+
+def tracking_uri(root: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, or else the SQLite database in the project folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.absolute() / 'mlflow.db'}"
+
+
+def connect(root: Path) -> Tracking:
+    """A connection for the project at ``root``; creates database and experiment where they are missing.
+
+    Raises:
+        TrackingError: server or database cannot be used.
+        DataError: params.yaml has no valid ``tracking.experiment``.
+    """
+    name = section("tracking.experiment", str, root)
+    with explained(root), _quiet():
+        with _lock(root):  # processes that create one new SQLite database at the same time break it for good
+            client = MlflowClient(tracking_uri(root))
+            experiment = client.get_experiment_by_name(name) or _create_experiment(client, name, root)
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
+        return Tracking(client, experiment.experiment_id, root)
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn whatever a tracking server that is down or broken can raise into :class:`TrackingError`."""
+    try:
+        yield
+    except _UNAVAILABLE as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrackingError(
+            f"MLflow at {tracking_uri(root)} cannot be used now: {reason[:300]} Training and figures are safe on disk; "
+            "when it is back, `syncmri sync` brings them in."
+        ) from error
+
+
+@contextmanager
+def best_effort() -> Iterator[None]:
+    """For stages: a tracking server that is down costs a warning on stderr, never the work."""
+    try:
+        yield
+    except TrackingError as error:
+        print(f"warning: {error}", file=sys.stderr)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested parameters as dotted key -> text of at most 500 characters."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = str(value)[:LONGEST_PARAM]
+    return found
+
+
+def _create_experiment(client: MlflowClient, name: str, root: Path) -> Experiment:
+    # A server knows where its artifacts go; a local database would take whatever folder is current.
+    local = None if tracking_uri(root).startswith("http") else (root.absolute() / "mlartifacts").as_uri()
+    try:
+        return client.get_experiment(client.create_experiment(name, local))
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+        found = client.get_experiment_by_name(name)  # another machine was faster
+        if found is None:
+            raise
+        return found
+
+
+def _lock(root: Path) -> FileLock:
+    folder = root.absolute() / ".syncmri"
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / "mlflow.lock", timeout=_LOCK_SECONDS)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log of a new database's dozens of schema steps, and of each attempt to reach a server."""
+    levels = {name: logging.getLogger(name).level for name in _NOISY}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

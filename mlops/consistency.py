@@ -1,0 +1,77 @@
+"""What must agree between the sections of ``params.yaml``, beyond the type of each value."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from cmr.errors import DataError
+from cmr.readers import READERS
+from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, nearest
+from models.registry import GENERATORS
+
+
+def disagreements(checked: dict[str, Any]) -> list[str]:
+    """Faults between sections that are each well typed, one sentence each, led by the dotted key.
+
+    Args:
+        checked: the checked sections by dotted key, as :func:`mlops.settings.validate_all` makes them.
+    """
+    return [
+        *_data(checked["data"]),
+        *_phantom(checked["phantom"], checked["data"]),
+        *_generators(checked["generators"], checked["data"]),
+        *_setups(checked["utility.setups"], checked["generators"], checked["data"]),
+    ]
+
+
+def _data(data: DataSettings) -> Iterator[str]:
+    if not data.raw:
+        yield "data.raw: found no dataset, expected at least one."
+    for name, raw in data.raw.items():
+        # The name becomes a part of stage names (sample@ddpm-NAME) and of folders, beside the sources `full` and `test`.
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in ("full", "test"):
+            yield f"data.raw.{name}: a dataset's name is small letters, digits and _, and neither 'full' nor 'test'."
+        yield from _unknown(f"data.raw.{name}.reader", [raw.reader], list(READERS), "readers")
+
+
+def _phantom(phantom: PhantomData, data: DataSettings) -> Iterator[str]:
+    from cmr.phantom import PhantomSettings
+
+    try:
+        PhantomSettings(slices=phantom.slices, matrix=phantom.matrix)
+    except DataError as error:
+        yield str(error)
+    yield from _unknown("phantom.datasets", phantom.datasets, list(data.raw), "datasets of data.raw")
+    yield from _unknown("phantom.datasets", phantom.datasets, list(phantom.patients), "datasets of phantom.patients")
+    for name in phantom.datasets:
+        root = data.raw[name].root if name in data.raw else None
+        if root not in (None, f"data/phantom/{name}"):
+            yield f"data.raw.{name}.root: found '{root}', expected 'data/phantom/{name}', as phantom.datasets names it."
+
+
+def _generators(generators: GeneratorsSettings, data: DataSettings) -> Iterator[str]:
+    datasets = list(data.raw)
+    yield from _unknown("generators.names", generators.names, list(GENERATORS), "generators")
+    yield from _unknown("generators.train_on", generators.train_on, datasets, "datasets of data.raw")
+    yield from _unknown("generators.sources", generators.sources, ["full", "test", *datasets], "mask sources")
+    for key in ("names", "train_on", "sources"):
+        values = getattr(generators, key)
+        if not values or len(set(values)) < len(values):
+            yield f"generators.{key}: found {list(values)}, expected at least one entry and none twice."
+
+
+def _setups(setups: tuple[str, ...], generators: GeneratorsSettings, data: DataSettings) -> Iterator[str]:
+    real = [f"{name}-real" for name in data.raw]
+    synthetic = [f"{name}-{source}" for name in generators.names for source in generators.sources if source != "test"]
+    yield from _unknown("utility.setups", setups, real + synthetic, "trainings that data.raw and generators allow")
+    if len(set(setups)) < len(setups):
+        yield f"utility.setups: found {list(setups)}, expected no setup twice."
+    needed = [f"{name}-real" for name in generators.train_on[:1]]
+    if missing := [name for name in needed if name not in setups]:
+        yield f"utility.setups: '{missing[0]}' is missing: the segmenter trained on it reads every generator's mask adherence."
+
+
+def _unknown(key: str, found: Any, known: list[str], what: str) -> Iterator[str]:
+    for name in found:
+        if name not in known:
+            yield f"{key}: found '{name}', expected one of the {what}: {', '.join(known) or 'none'}.{nearest(name, known)}"

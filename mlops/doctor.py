@@ -1,0 +1,192 @@
+"""``syncmri doctor``: what this machine has, what is missing, and what to do about it."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import psutil
+
+from cmr.errors import DataError
+from mlops.settings import DataSettings, check, load_params, lookup, validate_all
+
+State = Literal["ok", "warn", "fail"]
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+
+METRIC_WEIGHTS = {
+    "inception-fid.safetensors": "FID, KID, precision, recall",
+    "lpips-vgg16.safetensors": "LPIPS",
+}
+"""Files of the metric networks in the cache, and the figures that are reported as missing without them."""
+
+_LEAST_MEMORY_GB, _LEAST_DISK_GB = 4, 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the examination: ``advice`` says what to do, and is empty where nothing is to be done."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def examine(root: Path | None) -> Iterator[Check]:
+    """All checks, one after the other; those of the project are left out where ``root`` is None (outside of a checkout)."""
+    yield _python()
+    yield from _torch()
+    yield _cores()
+    yield _memory()
+    yield _disk(root or Path.cwd())
+    yield _program("git", ["git", "--version"], "install git: DVC keeps its versions in it")
+    yield _program("dvc", [sys.executable, "-m", "dvc", "--version"], "`pip install -r requirements.lock`")
+    if root is None:
+        yield Check("project", FAIL, "this folder is in no SynCMRI checkout", "change into your checkout and try again")
+        return
+    yield _packages(root / "requirements.lock")
+    yield _params(root)
+    yield from _raw_data(root)
+    yield _tracking(root)
+    yield from _weights()
+
+
+def _python() -> Check:
+    version = sys.version.split()[0]
+    if sys.version_info[:2] == (3, 11):
+        return Check("Python", OK, version)
+    return Check("Python", FAIL, version, "make the environment with Python 3.11: `make demo PYTHON=/path/to/python3.11`")
+
+
+def _torch() -> Iterator[Check]:
+    try:
+        import torch
+
+        from models.device import has_bf16, pick_device
+    except (ImportError, OSError) as error:  # OSError: a shared library of torch does not load
+        yield Check("torch", FAIL, f"does not import: {error}", "`pip install -r requirements.lock`")
+        return
+    device = pick_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    yield Check("torch", OK, f"{torch.__version__}")
+    advice = "" if device.type == "cuda" else "enough for the profiles demo and real; paper wants a GPU"
+    yield Check("device", OK if device.type == "cuda" else WARN, name, advice)
+    slow = "" if has_bf16(device) else "training runs in float32, two to three times slower"
+    yield Check("bfloat16", WARN if slow else OK, "not in hardware" if slow else "in hardware", slow)
+
+
+def _cores() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check("cores", OK, f"{cores}, load {os.getloadavg()[0]:.1f}")
+
+
+def _memory() -> Check:
+    memory = psutil.virtual_memory()
+    free = memory.available / 1e9
+    short = free < _LEAST_MEMORY_GB
+    advice = f"the demo wants {_LEAST_MEMORY_GB} GB: close other programs" if short else ""
+    return Check("memory", WARN if short else OK, f"{free:.1f} of {memory.total / 1e9:.1f} GB free", advice)
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free / 1e9
+    short = free < _LEAST_DISK_GB
+    advice = f"{_LEAST_DISK_GB} GB are wanted: `dvc gc -w` drops versions that nothing refers to" if short else ""
+    return Check("disk", WARN if short else OK, f"{free:.0f} GB free", advice)
+
+
+def _program(name: str, command: list[str], advice: str) -> Check:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, FAIL, f"does not run: {error}", advice)
+    if done.returncode:
+        return Check(name, FAIL, f"fails: {(done.stderr or done.stdout).strip()[-200:]}", advice)
+    return Check(name, OK, done.stdout.strip().removeprefix("git version "))
+
+
+def _packages(lock: Path) -> Check:
+    if not lock.is_file():
+        return Check("packages", FAIL, f"{lock.name} is missing", f"`git checkout -- {lock.name}`")
+    wanted = dict(line.split("==") for line in lock.read_text().split("\n") if "==" in line and not line.startswith("#"))
+    wrong = []
+    for name, version in wanted.items():
+        try:
+            found = importlib.metadata.version(name).partition("+")[0]  # torch 2.13.0+cpu is torch 2.13.0
+        except importlib.metadata.PackageNotFoundError:
+            found = "missing"
+        if found != version.strip():
+            wrong.append(f"{name} {found} (locked: {version.strip()})")
+    if not wrong:
+        return Check("packages", OK, f"{len(wanted)} at their locked versions")
+    listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+    return Check("packages", WARN, listed, "`pip install -r requirements.lock`")
+
+
+def _params(root: Path) -> Check:
+    try:
+        params = load_params(root)
+        validate_all(params)
+    except DataError as error:
+        return Check("params.yaml", FAIL, str(error), "correct it, or write it anew with `syncmri configure`")
+    return Check("params.yaml", OK, f"valid, profile {params['profile']}")
+
+
+def _raw_data(root: Path) -> Iterator[Check]:
+    try:
+        data = check(lookup(load_params(root), "data"), DataSettings, "data")
+    except DataError:
+        return  # told by the check of params.yaml
+    for name, raw in data.raw.items():
+        place = root / raw.root
+        if place.is_dir():
+            yield Check(f"data {name}", OK, raw.root)
+        elif raw.root == f"data/phantom/{name}":
+            yield Check(f"data {name}", OK, f"{raw.root}, a phantom that `dvc repro` writes")
+        elif (root / f"{raw.root}.dvc").is_file():
+            yield Check(f"data {name}", FAIL, f"{raw.root} is not checked out", f"`dvc checkout {raw.root}`, or `dvc pull`")
+        else:
+            yield Check(f"data {name}", FAIL, f"{raw.root} does not exist", f"`syncmri configure ... --{name} DIR`")
+
+
+def _tracking(root: Path) -> Check:
+    from mlops.connection import connect, tracking_uri  # mlflow takes two seconds to import
+
+    uri = tracking_uri(root)
+    try:
+        connect(root)
+    except DataError as error:
+        return Check("tracking", WARN, str(error), "start the server, or unset MLFLOW_TRACKING_URI to use mlflow.db here")
+    return Check("tracking", OK, uri)
+
+
+def _weights() -> Iterator[Check]:
+    folder = weights_folder()
+    for file, figures in METRIC_WEIGHTS.items():
+        if (folder / file).is_file():
+            yield Check(f"weights for {figures}", OK, str(folder / file))
+        else:
+            advice = "nothing: the report gives these figures as missing"
+            yield Check(f"weights for {figures}", WARN, f"no {file} in {folder}", advice)
+
+
+def weights_folder() -> Path:
+    """Where the weights of metric networks are kept: ``SYNCMRI_WEIGHTS``, else below the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("SYNCMRI_WEIGHTS") or cache / "syncmri" / "weights")
+
+
+def report(root: Path | None, show: Callable[[Check], None]) -> bool:
+    """Run all checks, show each as it is done, and say whether none failed."""
+    healthy = True
+    for outcome in examine(root):
+        show(outcome)
+        healthy = healthy and outcome.state != FAIL
+    return healthy

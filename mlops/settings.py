@@ -1,0 +1,268 @@
+"""``params.yaml`` checked, part by part, into the settings dataclasses of the rooms that use them.
+
+Types are taken strictly: a text is no number and a boolean no integer; a whole number is accepted where a fraction is meant.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from cmr.errors import DataError, DataErrors
+
+T = TypeVar("T")
+PARAMS = "params.yaml"
+FORBID = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class RawSettings:
+    """Where one dataset's raw files lie (relative to the project root, or absolute) and which reader understands them."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+    root: str
+    reader: str
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The raw datasets by name; ``skip_bad`` reports and leaves out a faulty subject where otherwise the run stops."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+    raw: dict[str, RawSettings]
+    skip_bad: bool
+
+
+@dataclass(frozen=True)
+class PhantomData:
+    """Which datasets are phantoms (none: all data is real), and how many and how large their patients are."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+    datasets: tuple[str, ...]
+    patients: dict[str, dict[str, int]]
+    slices: int
+    matrix: int
+
+
+@dataclass(frozen=True)
+class GeneratorsSettings:
+    """Which generators are trained, on which datasets, and whose masks they are sampled from."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+    names: tuple[str, ...]
+    train_on: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+# Dotted key -> a type, or "module:Class" where importing the class is worth putting off (the networks' files need torch).
+SECTIONS: dict[str, Any] = {
+    "profile": str,
+    "seed": int,
+    "data": DataSettings,
+    "phantom": PhantomData,
+    "preprocess": "cmr.preprocess:PreprocessSettings",
+    "splits": "cmr.splits:SplitSettings",
+    "slices": "cmr.slices:SliceSettings",
+    "privacy.holdout": "cmr.splits:HoldoutSettings",
+    "privacy.neighbours": "evaluation.privacy.neighbours:NeighbourSettings",
+    "augment": "models.config:AugmentSettings",
+    "validation": "models.config:ValidationSettings",
+    "generators": GeneratorsSettings,
+    "masks.network": "models.masks:MaskNetwork",
+    "masks.train": "models.config:TrainSettings",
+    "masks.sampling": "models.config:SamplingSettings",
+    "segmenter.network": "models.segmenter:SegmenterNetwork",
+    "segmenter.train": "models.config:TrainSettings",
+    "utility.setups": tuple[str, ...],
+    "evaluation": "evaluation.statistics:IntervalSettings",
+    "tracking.experiment": str,
+}
+_OF_A_GENERATOR = {"train": "models.config:TrainSettings", "sampling": "models.config:SamplingSettings"}
+
+
+def sections(params: dict[str, Any]) -> dict[str, Any]:
+    """:data:`SECTIONS` and those of every registered generator that ``params`` names or describes."""
+    from models.registry import GENERATORS  # importing from models brings torch, which most stages can do without
+
+    generators = params.get("generators")
+    named = generators.get("names") if isinstance(generators, dict) else None
+    wanted = [name for name in GENERATORS if name in params or (isinstance(named, list) and name in named)]
+    found = dict(SECTIONS)
+    for name in wanted:
+        found[f"{name}.network"] = f"{GENERATORS[name]}.Config"
+        found |= {f"{name}.{part}": kind for part, kind in _OF_A_GENERATOR.items()}
+    return found
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The DVC root at or above ``start`` (the working directory), absolute; :class:`DataError` where there is none."""
+    start = (start or Path.cwd()).absolute()
+    for folder in (start, *start.parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+    raise DataError(
+        f"{start}: neither this folder nor one above it is a SynCMRI project (no .dvc folder found). Change into your checkout."
+    )
+
+
+def load_params(root: Path = Path(".")) -> dict[str, Any]:
+    """``params.yaml`` of the project at ``root``, unchecked.
+
+    Raises:
+        DataError: there is none, or it is not YAML.
+    """
+    return read_yaml(root / PARAMS)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file (so that ``1e-4`` is a number and ``no`` a text).
+
+    Raises:
+        DataError: the file is absent, is not YAML (says the line), or holds something else than a mapping.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: there is no such file. Run `syncmri configure demo` in the project folder to write params.yaml."
+        )
+    try:
+        found = YAML(typ="safe").load(path)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DataError(f"{path}{line}: not readable as YAML: {error.problem}.") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected a mapping of settings, found {type(found).__name__}.")
+    return found
+
+
+def section(name: str, cls: type[T], root: Path = Path(".")) -> T:
+    """One part of ``params.yaml``, and only that, checked into ``cls``.
+
+    Args:
+        name: dotted key, such as ``slices`` or ``ddpm.train``.
+        cls: a settings dataclass or a plain type (``int``, ``tuple[str, ...]``).
+
+    Raises:
+        DataError: names the dotted key, what was found and what was expected.
+    """
+    return check(lookup(load_params(root), name), cls, name)
+
+
+def lookup(params: dict[str, Any], name: str) -> Any:
+    """The value under a dotted key; :class:`DataError` naming the nearest known key where there is none."""
+    value: Any = params
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise DataError(f"{PARAMS}: there is no key '{name}'.{nearest(name, known_keys(params))}")
+        value = value[part]
+    return value
+
+
+def check(value: Any, cls: type[T], name: str) -> T:
+    """``value`` as ``cls``; every fault below ``name`` is listed. Raises :class:`DataErrors`."""
+    try:
+        # Strict JSON is what is wanted: lists make tuples and mappings dataclasses, yet no text becomes a number.
+        return TypeAdapter(cls).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        faults = [_describe(fault, cls, name) for fault in error.errors(include_url=False)]
+        raise DataErrors(f"{PARAMS}: {len(faults)} setting(s) cannot be used:", faults) from error
+
+
+def validate_all(params: dict[str, Any]) -> None:
+    """Check every section and what must agree between sections; imports the networks' settings, hence torch.
+
+    Raises:
+        DataErrors: every fault, each with its dotted key, what was found and what was expected.
+    """
+    expected = sections(params)
+    faults = list(_unknown_sections(params, expected))
+    checked: dict[str, Any] = {}
+    for name, kind in expected.items():
+        try:
+            checked[name] = check(lookup(params, name), _resolve(kind), name)
+        except DataErrors as error:
+            faults += error.faults
+        except DataError as error:
+            faults.append(str(error))
+    if not faults:
+        from mlops.consistency import disagreements  # it needs the sections declared above
+
+        faults = disagreements(checked)
+    if faults:
+        raise DataErrors(f"{PARAMS}: {len(faults)} setting(s) cannot be used:", faults)
+
+
+def known_keys(params: dict[str, Any], prefix: str = "") -> list[str]:
+    """Every dotted key of ``params``, those of whole sections included."""
+    keys = []
+    for key, value in params.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += known_keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A sentence that names the known key most like ``name``, or nothing where none is alike."""
+    # A slip in a section's name should not hide a right last part, and the other way round: compare both.
+    last = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
+    alike = difflib.get_close_matches(name, known, 1, 0.75)
+    alike = alike or [last[match] for match in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(last), 1, 0.6)]
+    alike = alike or difflib.get_close_matches(name, known, 1, 0.4)
+    return f" Did you mean '{alike[0]}'?" if alike else ""
+
+
+def _unknown_sections(params: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
+    parents = {"": list(dict.fromkeys(name.split(".")[0] for name in expected))}
+    for name in expected:
+        if "." in name:
+            parent, child = name.split(".")
+            parents.setdefault(parent, []).append(child)
+    for parent, children in parents.items():
+        block = params if not parent else params.get(parent, {})
+        for key in block if isinstance(block, dict) else ():
+            if key not in children:
+                yield f"{parent + '.' if parent else ''}{key}: unknown key.{nearest(str(key), children)}"
+
+
+def _resolve(kind: Any) -> Any:
+    if not isinstance(kind, str):
+        return kind
+    module, path = kind.split(":")
+    found: Any = import_module(module)
+    for attribute in path.split("."):
+        found = getattr(found, attribute)
+    return found
+
+
+def _describe(fault: Any, cls: Any, name: str) -> str:
+    """One pydantic fault in words: dotted key, what was found, what was expected."""
+    places = list(fault["loc"])
+    key = ".".join([name, *map(str, places)])
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: unknown key.{nearest(str(places[-1]), _field_names(cls, places[:-1]))}"
+    if fault["type"] == "missing":
+        return f"{key}: missing. profiles/paper.yaml has every key with its meaning."
+    if fault["type"] == "value_error":  # raised by the dataclass itself, in its own words
+        return f"{key}: {fault['msg'].removeprefix('Value error, ')}."
+    found = json.dumps(fault["input"], default=str)
+    expected = re.sub(r"^Input should be (an? )?(valid )?", "", fault["msg"])
+    expected = expected.replace("dictionary", "mapping").replace("object", "mapping").replace("array", "list")
+    return f"{key}: found {found}, expected {expected}."
+
+
+def _field_names(cls: Any, places: list[Any]) -> list[str]:
+    """Names of the fields of the dataclass that lies at ``places`` inside ``cls``."""
+    for place in places:
+        if is_dataclass(cls):
+            cls = next((field.type for field in fields(cls) if field.name == place), None)
+        elif get_origin(cls) in (dict, tuple):
+            cls = next(argument for argument in reversed(get_args(cls)) if argument is not ...)
+    return [field.name for field in fields(cls)] if is_dataclass(cls) else []

@@ -1,0 +1,28 @@
+"""Where to compute and in which precision."""
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import torch
+
+from models.config import Precision
+
+
+def pick_device() -> torch.device:
+    """CUDA where there is one, otherwise the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware, so that mixed precision is faster and not just smaller."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends.cpu, "get_cpu_capability") else ""
+    return "AVX512" in capabilities and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
+    """Mixed precision for the forward pass: ``auto`` takes bfloat16 where the device has it, and float32 elsewhere."""
+    if precision == "bf16" or (precision == "auto" and has_bf16(device)):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()

@@ -1,0 +1,77 @@
+"""The unconditional diffusion model of segmentation masks (paper, section IV-C1), on MONAI's diffusion UNet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from monai.networks.nets import DiffusionModelUNet
+from torch import Tensor
+from torch.nn import functional as F
+
+from cmr.labels import CLASSES
+from models.base import MaskGenerator
+from models.config import Precision
+from models.device import autocast
+from models.diffusion import denoise, draw_times_and_noise, noise_schedule
+
+
+@dataclass(frozen=True)
+class MaskNetwork:
+    """Shape of the UNet and of its noise schedule."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    widths: tuple[int, ...]
+    residual_blocks: int
+    attention: tuple[bool, ...]
+    """One a level, finest first."""
+    head_channels: int
+    norm_groups: int
+    timesteps: int
+    beta_schedule: str
+
+
+class MaskDDPM(MaskGenerator):
+    """ε-prediction on one-hot masks scaled to [-1, 1]; a sample's label is its largest channel."""
+
+    Config = MaskNetwork
+
+    def __init__(self, config: MaskNetwork):
+        super().__init__()
+        if len(config.attention) != len(config.widths):
+            raise ValueError(
+                f"masks.network: {len(config.widths)} widths but {len(config.attention)} attention flags; give one a level"
+            )
+        self.unet = DiffusionModelUNet(
+            spatial_dims=2,
+            in_channels=CLASSES,
+            out_channels=CLASSES,
+            channels=config.widths,
+            attention_levels=config.attention,
+            num_res_blocks=config.residual_blocks,
+            num_head_channels=config.head_channels,
+            norm_num_groups=config.norm_groups,
+        )
+        self.schedule = noise_schedule(config.timesteps, config.beta_schedule)
+        self.timesteps = config.timesteps
+
+    def loss(self, masks: Tensor, rng: torch.Generator) -> Tensor:
+        t, noise = draw_times_and_noise(masks, self.timesteps, rng)
+        prediction, target = self.denoising_error(masks, t, noise)
+        return F.mse_loss(prediction.float(), target)
+
+    def denoising_error(self, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        return self.unet(self.schedule.add_noise(2 * masks - 1, noise, t), t), noise
+
+    @torch.no_grad()
+    def sample(self, size: int, seeds: Sequence[int], *, sampler: str, steps: int, precision: Precision = "float32") -> Tensor:
+        device = next(self.parameters()).device
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            with autocast(device, precision):
+                return self.unet(x, t)
+
+        shape = (CLASSES, size, size)
+        channels = denoise(predict, shape, seeds, self.schedule, sampler=sampler, steps=steps, device=device)
+        return channels.argmax(dim=1).to(torch.uint8)

@@ -1,0 +1,31 @@
+"""Stage ``ingest@DATASET``: checks every raw scan and writes the manifest."""
+
+from pathlib import Path
+
+from cmr.files import whole_file
+from cmr.ingest import ingest
+from cmr.readers import READERS
+from mlops.settings import DataSettings, section
+from pipelines.stage import run, say, write_json
+
+
+def main(dataset: str) -> None:
+    settings = section("data", DataSettings)
+    raw = settings.raw[dataset]
+    found = ingest(READERS[raw.reader](Path(raw.root), dataset), skip_bad=settings.skip_bad)
+    with whole_file(Path(f"data/manifests/{dataset}.parquet")) as temporary:
+        found.manifest.to_parquet(temporary, index=False)
+    write_json(Path(f"reports/figures/ingest-{dataset}.json"), found.report)
+    report = found.report
+    for warning in report["warnings"]:
+        say(f"warning: {warning}")
+    for fault in report["skipped"]:
+        say(f"skipped {fault['subject']}: {fault['reason']}")
+    for kept, dropped in report["duplicates"]:
+        say(f"{dropped} is the same scan as {kept}, bit for bit: {dropped} is left out")
+    subjects, skipped = sum(report["subjects"].values()), len(report["skipped"])
+    say(f"ingest {dataset}: {subjects} subjects, {report['frames']} labelled frames, {skipped} skipped")
+
+
+if __name__ == "__main__":
+    run(main)

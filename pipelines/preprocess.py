@@ -1,0 +1,31 @@
+"""Stage ``preprocess@DATASET``: bias field and in-plane resampling, cached per subject."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from cmr.preprocess import PreprocessSettings, preprocess_dataset
+from cmr.readers import READERS
+from cmr.slices import SliceSettings
+from mlops.settings import DataSettings, section
+from pipelines.stage import STATE, run, say
+
+
+def main(dataset: str) -> None:
+    settings, raw = section("preprocess", PreprocessSettings), section("data", DataSettings).raw[dataset]
+    manifest = pd.read_parquet(f"data/manifests/{dataset}.parquet")
+    wanted = set(manifest.loc[manifest["duplicate_of"] == "", "subject"])
+    subjects = [subject for subject in READERS[raw.reader](Path(raw.root), dataset).subjects() if subject.id in wanted]
+    summary = preprocess_dataset(
+        subjects,
+        settings,
+        section("slices", SliceSettings).spacing_mm,
+        out=Path("data/frames") / dataset,
+        cache=STATE / "cache" / "stage1",
+    )
+    done = f"{summary.processed} subjects processed, {summary.cached} from the cache"
+    say(f"preprocess {dataset}: {done}, {summary.seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    run(main)

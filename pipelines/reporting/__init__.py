@@ -1,0 +1,1 @@
+"""The report: figures gathered, tables, pictures and charts made, one self-contained page rendered."""

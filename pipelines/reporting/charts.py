@@ -1,0 +1,201 @@
+"""Charts as self-contained SVG data URIs, all in one style: training curves, shape densities, Dice by structure."""
+
+import base64
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import NDArray
+
+from cmr.labels import STRUCTURES
+from pipelines.reporting.names import MASK_FEATURES, STRUCTURE_COLOURS, dataset_name, setup_name
+from pipelines.reporting.project import Network
+
+Nested = dict[str, Any]
+
+INK, QUIET, RULE, ACCENT = "#1c2430", "#667085", "#d9dee6", "#3d5a80"
+_REAL = "#98a2b3"  # real masks, beside generated ones in the structure's colour
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": RULE,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#eef1f5",
+    "grid.linewidth": 0.8,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "syncmri",
+}
+_DENSITY_FEATURES = ("area", "eccentricity", "roundness", "solidity")
+
+
+def loss_chart(network: Network) -> str:
+    """Training loss above, validation score below, over optimisation steps; the kept checkpoint is marked."""
+    history = network.history
+    validation = history.dropna(subset=["validation"])
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 3.2 if len(validation) else 1.9), layout="constrained")
+        panels = figure.subplots(2 if len(validation) else 1, 1, sharex=True, squeeze=False)[:, 0]
+        marker = "o" if len(history) < 3 else None
+        panels[0].plot(history["step"], history["train_loss"], color=ACCENT, linewidth=1.4, marker=marker, markersize=3)
+        panels[0].set_ylabel("training loss")
+        if (history["train_loss"] > 0).all():
+            _log_axis(panels[0])
+        if len(validation):
+            panels[1].plot(validation["step"], validation["validation"], color=INK, linewidth=1.4, marker="o", markersize=2.5)
+            panels[1].set_ylabel("validation score")
+            _mark_best(panels[1], network)
+        panels[-1].set_xlabel("optimisation step")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        return _uri(figure)
+
+
+def _log_axis(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _mark_best(axes: Axes, network: Network) -> None:
+    best = network.record.get("best") or {}
+    if best.get("score") is not None and best.get("step") is not None:
+        axes.plot([best["step"]], [best["score"]], "o", markersize=7, color="none", markeredgecolor=STRUCTURE_COLOURS["LV"])
+        axes.annotate(
+            "kept",
+            (best["step"], best["score"]),
+            xytext=(0, -13),
+            textcoords="offset points",
+            ha="center",
+            color=QUIET,
+            fontsize=7.5,
+        )
+
+
+def density_chart(real: pd.DataFrame, generated: pd.DataFrame) -> str:
+    """Densities of the shape features, real against generated (paper, Fig. 4).
+
+    Args:
+        real, generated: tables of :func:`evaluation.shapes.measure_shapes`.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10.2, 5.2), layout="constrained")
+        panels = figure.subplots(len(STRUCTURES), len(_DENSITY_FEATURES), squeeze=False)
+        for row, structure in enumerate(STRUCTURES):
+            tables = [table[table["structure"] == structure] for table in (real, generated)]
+            for column, feature in enumerate(_DENSITY_FEATURES):
+                axes = panels[row, column]
+                real_values, generated_values = (table[feature].to_numpy(dtype=float) for table in tables)
+                _densities(axes, real_values, generated_values, structure, feature)
+                axes.set_yticks([])
+                axes.spines["left"].set_visible(False)
+                axes.xaxis.set_major_locator(MaxNLocator(4))
+                axes.set_ylim(bottom=0)
+                if row == 0:
+                    axes.set_title(MASK_FEATURES[feature].name.replace(" 4πA/P²", ""))
+                if row == len(STRUCTURES) - 1:
+                    axes.set_xlabel("pixels" if feature == "area" else "0 to 1, no unit")
+            panels[row, 0].set_ylabel(structure, color=INK, fontweight="bold", rotation=0, ha="right", va="center")
+        key = [Patch(color=_REAL, alpha=0.6, label="real")]
+        key += [Patch(color=colour, alpha=0.6, label=f"generated {name}") for name, colour in STRUCTURE_COLOURS.items()]
+        figure.legend(handles=key, loc="outside upper right", ncols=len(key), fontsize=8)
+        return _uri(figure)
+
+
+def _densities(axes: Axes, real: NDArray[np.float64], generated: NDArray[np.float64], structure: str, feature: str) -> None:
+    together = np.concatenate([real, generated])
+    if together.size == 0:
+        axes.text(0.5, 0.5, "no mask shows it", transform=axes.transAxes, ha="center", va="center", color=QUIET)
+        return
+    margin = 0.12 * float(np.ptp(together)) or 0.05 * max(1.0, abs(float(together[0])))
+    highest = np.inf if feature == "area" else 1.0
+    grid = np.linspace(max(0.0, together.min() - margin), min(highest, together.max() + margin), 200)
+    for values, colour in ((real, _REAL), (generated, STRUCTURE_COLOURS[structure])):
+        if values.size:
+            density = gaussian_density(values, grid)
+            axes.fill_between(grid, density, alpha=0.22, linewidth=0, color=colour)
+            axes.plot(grid, density, linewidth=1.5, color=colour)
+
+
+def gaussian_density(values: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kernel density of ``values`` (N,) at ``grid`` (M,) with Silverman's rule of thumb (1986, eq. 3.31); its area is 1.
+
+    Equal values have no spread to go by: they get a narrow kernel of a fiftieth of the grid.
+    """
+    spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
+    lower, upper = np.percentile(values, [25, 75])
+    scale = min(spread, float(upper - lower) / 1.34) or spread
+    width = 0.9 * scale * values.size**-0.2 or float(np.ptp(grid)) / 50
+    kernels = np.exp(-0.5 * ((grid[:, None] - values[None, :]) / width) ** 2)
+    return kernels.mean(axis=1) / (width * np.sqrt(2 * np.pi))
+
+
+def dice_chart(utility: Nested, setups: list[str], test_sets: list[str]) -> str:
+    """Clinical Dice of each structure by training setup, a panel a test set, with intervals. Empty without figures."""
+    dots = {test: _structure_dots(utility, setups, test) for test in test_sets}
+    shown = [test for test in test_sets if dots[test]]
+    if not shown:
+        return ""
+    names = [setup for setup in setups if any(setup == dot[0] for test in shown for dot in dots[test])]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10.2, 1.1 + 0.42 * len(names)), layout="constrained")
+        panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for axes, test in zip(panels, shown, strict=True):
+            for setup, structure, figure_json in dots[test]:
+                _dot(axes, len(names) - 1 - names.index(setup), structure, figure_json)
+            axes.set_title(f"{dataset_name(test)} test")
+            axes.set_xlim(-0.03, 1.03)
+            axes.set_xlabel("Dice, clinical (1 is perfect)")
+            axes.set_yticks(range(len(names)), [setup_name(name) for name in reversed(names)])
+            axes.tick_params(axis="y", labelcolor=INK)
+            axes.set_ylim(-0.6, len(names) - 0.4)
+        for structure, colour in STRUCTURE_COLOURS.items():
+            panels[0].plot([], [], "o", color=colour, markersize=5, label=structure)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8)
+        return _uri(figure)
+
+
+def _structure_dots(utility: Nested, setups: list[str], test: str) -> list[tuple[str, str, Nested]]:
+    found = []
+    for setup in setups:
+        clinical = utility[setup][test]["clinical"]
+        for structure in STRUCTURES:
+            value = (clinical.get(structure) or {}).get("dice")
+            if value and value.get("value") is not None:
+                found.append((setup, structure, value))
+    return found
+
+
+def _dot(axes: Axes, row: int, structure: str, value: Nested) -> None:
+    place = row + 0.2 * (1 - list(STRUCTURES).index(structure))
+    colour = STRUCTURE_COLOURS[structure]
+    if value.get("ci_low") is not None:
+        axes.plot([value["ci_low"], value["ci_high"]], [place, place], color=colour, linewidth=1.6, alpha=0.45)
+    axes.plot([value["value"]], [place], "o", color=colour, markersize=5)
+
+
+def _uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawing = buffer.getvalue()
+    drawing = drawing[drawing.index(b"<svg") :]  # without the document type, which names an outside address
+    return "data:image/svg+xml;base64," + base64.b64encode(drawing).decode("ascii")

@@ -1,0 +1,173 @@
+"""What was run with which data: datasets (paper, Table II), patients and slices by split, networks, parameters."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from pipelines.reporting.cells import Cell, Column, Table, figure, text
+from pipelines.reporting.metrics import no_data
+from pipelines.reporting.names import SPLITS, Metric, dataset_name, network_name
+from pipelines.reporting.project import Network, Project
+
+Nested = dict[str, Any]
+
+_LISTED = 8  # warnings shown in full; the ingest report has all of them
+
+
+def datasets_table(project: Project) -> Table:
+    """What ingest found in each dataset (paper, Table II)."""
+    datasets = project.all_datasets
+    ingested = {name: _ingested(project, name) for name in datasets}
+    features = {
+        "Source": lambda found: str(found["source"]),
+        "Layout": lambda found: dataset_name(found["layout"]),
+        "Patients found": lambda found: _total(found["found"]),
+        "Patients used": lambda found: _total(found["subjects"]),
+        "Labelled frames": lambda found: str(found["frames"]),
+        "Vendors (patients)": lambda found: _counts(found["vendors"]),
+        "Centres (patients)": lambda found: _counts(found["centres"]),
+        "Pathologies (patients)": lambda found: _counts(found["pathologies"]),
+        "Present and not used": lambda found: _counts(found["unused"]) or "none",
+        "Duplicate scans": lambda found: (
+            "; ".join(f"{kept} kept, {dropped} dropped" for kept, dropped in found["duplicates"]) or "none"
+        ),
+        "Skipped": lambda found: _listed([f"{one['subject']}: {one['reason']}" for one in found["skipped"]]) or "none",
+        "Warnings": lambda found: _listed(found["warnings"]) or "none",
+    }
+    rows = []
+    for name, describe in features.items():
+        cells = [_fact(project, dataset, ingested[dataset], describe) for dataset in datasets]
+        rows.append([text(name, "label"), *cells])
+    columns = [Column("Feature"), *(Column(dataset_name(dataset), kind="prose") for dataset in datasets)]
+    return Table("The datasets as found on disk.", columns, rows)
+
+
+def _ingested(project: Project, dataset: str) -> Nested | None:
+    report = project.ingest_report(dataset) if dataset in project.datasets else None
+    if report is None:
+        return None
+    root = project.datasets[dataset].get("root", "")
+    kind = "built-in phantom" if project.is_phantom(dataset) else "scans"
+    return {**report, "source": f"{kind}, {root}"}
+
+
+def _fact(project: Project, dataset: str, found: Nested | None, describe: Any) -> Cell:
+    if found is None:
+        reason = f"no data: {no_data(project, dataset)}"
+        if dataset in project.datasets:
+            reason = f"no data: the stage ingest@{dataset} has not run"
+        return Cell("–", title=reason, reason=reason, kind="missing")
+    return text(describe(found), "prose")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name or 'unknown'}: {count}" for name, count in counts.items())
+
+
+def _total(counts: Mapping[str, int]) -> str:
+    return f"{sum(counts.values())} ({_counts(counts)})"
+
+
+def _listed(sentences: list[str]) -> str:
+    more = len(sentences) - _LISTED
+    return "; ".join(sentences[:_LISTED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def splits_table(metrics: Nested, datasets: list[str]) -> Table:
+    """Patients and labelled slices of every split."""
+    columns = [Column("Dataset")]
+    groups = [("", 1)]
+    for name in SPLITS.values():
+        columns += [Column("patients"), Column("slices")]
+        groups.append((name, 2))
+    whole = Metric("count", digits=0)
+    rows = []
+    for dataset in datasets:
+        counts = [metrics["data"][dataset][split][kind] for split in SPLITS for kind in ("patients", "slices")]
+        cells = [text(value, "count") if isinstance(value, int) else figure(value, whole) for value in counts]
+        rows.append([text(dataset_name(dataset), "label"), *cells])
+    caption = (
+        "Patients and labelled slices by split, duplicates dropped. Hold-out patients are drawn from the generators' training "
+        "patients before any training: no network sees them."
+    )
+    return Table(caption, columns, rows, groups)
+
+
+def networks_table(networks: list[Network]) -> Table:
+    """Every trained network with its budget: what the figures were bought with."""
+    columns = [
+        Column("Network"),
+        Column("Parameters", "millions"),
+        Column("Steps", "optimisation"),
+        Column("Time", "h:min:s"),
+        Column("Device", kind="prose"),
+        Column("Best", "validation @ step"),
+        Column("Seed"),
+        Column("Run key", kind="prose"),
+        Column("Trained"),
+    ]
+    rows = []
+    for network in networks:
+        run = network.record
+        best = run.get("best") or {}
+        score = best.get("score")
+        shown = f"{score:.4g} @ {best.get('step')}" if score is not None else "not validated"
+        rows.append(
+            [
+                text(network_name(network.name), "label"),
+                text(f"{run['parameters'] / 1e6:.2f}" if "parameters" in run else "", "count"),
+                text(f"{run.get('steps', 0):,}".replace(",", "\u202f"), "count"),
+                text(duration(run.get("seconds", 0)), "count"),
+                text(run.get("device", ""), "prose"),
+                text(shown, "count"),
+                text(run.get("seed", ""), "count"),
+                Cell(str(run.get("run_key", ""))[:12] or "–", title=str(run.get("run_key", "")), kind="code"),
+                text(str(run.get("created", ""))[:16].replace("T", " "), "count"),
+            ]
+        )
+    return Table("The trained networks. Time is wall-clock time.", columns, rows)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:min:s."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def hashes_table(networks: list[Network]) -> Table:
+    """Which version of which data each network was trained on."""
+    by_data: dict[tuple[str, str], list[str]] = {}
+    for network in networks:
+        for path, digest in (network.record.get("data") or {}).items():
+            by_data.setdefault((path, str(digest)), []).append(network_name(network.name))
+    rows = [
+        [Cell(path, kind="code label"), Cell(digest[:16], title=digest, kind="code"), text(", ".join(names), "prose")]
+        for (path, digest), names in sorted(by_data.items())
+    ]
+    return Table(
+        "The data versions that the networks were trained on.",
+        [Column("Data"), Column("SHA-256", kind="prose"), Column("Used by", kind="prose")],
+        rows,
+    )
+
+
+def parameters(params: Nested) -> list[tuple[str, list[tuple[str, str]]]]:
+    """params.yaml as (top-level key, [(dotted name, value)]), in file order."""
+    groups: list[tuple[str, list[tuple[str, str]]]] = []
+    general: list[tuple[str, str]] = []
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            groups.append((key, _flat(value, "")))
+        else:
+            general.append((key, str(value)))
+    return [("general", general), *groups] if general else groups
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat += _flat(value, f"{name}.")
+        else:
+            flat.append((name, ", ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else str(value)))
+    return flat

@@ -1,0 +1,116 @@
+"""How datasets, networks, setups and metrics are called on the page, with unit, direction and decimals."""
+
+from dataclasses import dataclass
+
+DATASETS = {"acdc": "ACDC", "mnms": "M&Ms"}
+GENERATORS = {"ddpm": "DDPM", "ldm": "LDM", "fm": "Flow matching", "masks": "Mask DDPM"}
+SPLITS = {"train": "Training", "val": "Validation", "test": "Test", "holdout": "Hold-out"}
+STRUCTURE_NAMES = {"LV": "left ventricle", "MYO": "myocardium", "RV": "right ventricle"}
+STRUCTURE_COLOURS = {
+    "LV": "#d55e00",
+    "MYO": "#009e73",
+    "RV": "#56b4e9",
+}  # Okabe and Ito 2008: told apart by the colour-blind too
+
+HIGHER, LOWER = "higher is better", "lower is better"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure's presentation: ``scale`` multiplies the stored value, ``ideal`` says what a good value is."""
+
+    name: str
+    unit: str = ""
+    better: str = ""
+    digits: int = 2
+    scale: float = 1.0
+    ideal: str = ""
+
+    @property
+    def arrow(self) -> str:
+        return {HIGHER: "↑", LOWER: "↓"}.get(self.better, "")
+
+
+MASK_FEATURES = {
+    "pixel_share": Metric("Pixel share", "% of image", digits=2),
+    "area": Metric("Area", "pixels", digits=0),
+    "roundness": Metric("Roundness 4πA/P²", digits=3),
+    "eccentricity": Metric("Eccentricity", digits=3),
+    "solidity": Metric("Solidity", digits=3),
+}
+MASK_CHECKS = {
+    "components": "each structure is one piece",
+    "holes": "no holes",
+    "ring": "myocardial ring closed",
+    "lv_inside": "LV inside the ring",
+    "rv_touching": "RV touches the myocardium",
+}
+SHARE = Metric("Share", "% of masks", HIGHER, 1, 100)
+FIDELITY = {
+    "ssim": Metric("SSIM", better=HIGHER, digits=3),
+    "ms_ssim": Metric("MS-SSIM", better=HIGHER, digits=3),
+    "psnr": Metric("PSNR", "dB", HIGHER),
+    "lpips": Metric("LPIPS (VGG)", better=LOWER, digits=3),
+    "fid": Metric("FID", better=LOWER, digits=1),
+    "kid": Metric("KID", better=LOWER, digits=4),
+    "precision": Metric("Precision", better=HIGHER, digits=3),
+    "recall": Metric("Recall", better=HIGHER, digits=3),
+    "mask_adherence": Metric("Mask adherence (Dice)", better=HIGHER, digits=3),
+}
+CLINICAL = {
+    "dice": Metric("Dice", better=HIGHER, digits=3),
+    "iou": Metric("IoU", better=HIGHER, digits=3),
+    "hd95": Metric("HD95", "mm", LOWER, 1),
+    "asd": Metric("ASD", "mm", LOWER),
+}
+PAPER_STYLE = {**CLINICAL, "hd95": Metric("HD95", "px", LOWER, 1), "asd": Metric("ASD", "px", LOWER)}
+CONVENTIONS = {"clinical": CLINICAL, "paper": PAPER_STYLE}
+PRIVACY = {
+    "nn_l2": Metric("Nearest neighbour, L2", "[0, 1] pixels; masks: one-hot", ideal="as far as the hold-out is from training"),
+    "nn_lpips": Metric("Nearest neighbour, LPIPS", digits=3, ideal="as far as the hold-out is from training"),
+    "nn_dice": Metric("Nearest neighbour, 1 − Dice", digits=3, ideal="as far as the hold-out is from training"),
+    "nndr": Metric("NNDR", "second neighbour: another patient", digits=3, ideal="as the floor; near 0 for copies"),
+    "closer_to_train": Metric("Closer to training than to hold-out", "% of images", digits=1, scale=100, ideal="50 %"),
+    "copies": Metric("Copies", "% nearer than the hold-out's 1st percentile", LOWER, 1, 100, ideal="1 % expected"),
+    "mia_auc": Metric("Membership inference, AUC", better=LOWER, digits=3, ideal="0.5"),
+    "mia_auc_blind": Metric("Blind control, AUC", digits=3, ideal="0.5, else the comparison is void"),
+    "mia_auc_control": Metric("Positive control, AUC", digits=3, ideal="near 1, else the attack is weak"),
+    "mia_tpr_at_1_fpr": Metric("True positives at 1 % false positives", "%", LOWER, 1, 100, ideal="1 %"),
+    "mia_tpr_at_10_fpr": Metric("True positives at 10 % false positives", "%", LOWER, 1, 100, ideal="10 %"),
+}
+PRIVACY_EXTRA = {
+    "nn_l2_holdout": Metric(
+        "Nearest hold-out neighbour, L2", "[0, 1] pixels; masks: one-hot", ideal="as near as the training neighbour"
+    ),
+    "nn_dice_holdout": Metric("Nearest hold-out neighbour, 1 − Dice", digits=3, ideal="as near as the training neighbour"),
+    "nndr_paper": Metric(
+        "NNDR, the paper's way", "second neighbour: any image", digits=3, ideal="as the floor; near 0 for copies"
+    ),
+    "closer_to_train_full_leak": Metric(
+        "Closer to training, if every image were a copy",
+        "% of images",
+        digits=1,
+        scale=100,
+        ideal="what the worst case would show",
+    ),
+}
+
+
+def dataset_name(dataset: str) -> str:
+    return DATASETS.get(dataset, dataset)
+
+
+def network_name(name: str) -> str:
+    """``segmenter/acdc-real`` -> ``Segmenter · ACDC, real``; a generator's key -> its name."""
+    if name.startswith("segmenter/"):
+        return f"Segmenter · {setup_name(name.removeprefix('segmenter/'))}"
+    return GENERATORS.get(name, name)
+
+
+def setup_name(setup: str) -> str:
+    """``acdc-real`` -> ``ACDC real``; ``ddpm-full`` -> ``DDPM · Full-Syn``; ``ddpm-acdc`` -> ``DDPM · ACDC-Syn``."""
+    head, _, tail = setup.rpartition("-")
+    if tail == "real":
+        return f"{dataset_name(head)} real"
+    source = "Full" if tail == "full" else dataset_name(tail)
+    return f"{GENERATORS.get(head, head)} · {source}-Syn"

@@ -1,0 +1,25 @@
+"""What the sampling stages share."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from cmr.store import SliceStore
+
+
+def image_seeds(seed: int, source: str, count: int) -> list[int]:
+    """One seed an image: the n-th image of a source has the same seed however many are drawn."""
+    spawned = np.random.SeedSequence([seed, zlib.crc32(source.encode())]).generate_state(count, np.uint64)
+    return [int(value >> np.uint64(1)) for value in spawned]  # 63 bits: fits a signed column
+
+
+def run_key(folder: Path) -> str:
+    """The key of the trained network in ``folder``."""
+    return json.loads((folder / "run.json").read_text())["run_key"]
+
+
+def model_of(store: SliceStore) -> str:
+    """The run key of the network that drew a synthetic store."""
+    return str(store.index["model"].iloc[0])

@@ -1,0 +1,62 @@
+"""Stage ``train_masks``: the mask DDPM on the training masks of the cohort."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cmr.store import SliceStore
+from mlops.settings import section
+from models.config import AugmentSettings, SamplingSettings, TrainSettings
+from models.data import SliceBatches, one_hot
+from models.masks import MaskDDPM, MaskNetwork
+from pipelines.pictures import save_masks
+from pipelines.stage import run
+from pipelines.training import Job, train_job
+
+_SCORED_MASKS = 64
+_PICTURED = 16
+
+
+def main() -> None:
+    training, validation = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/val")
+    settings, augment, seed = section("masks.train", TrainSettings), section("augment", AugmentSettings), section("seed", int)
+    sampling = section("masks.sampling", SamplingSettings)
+    held = one_hot(torch.from_numpy(np.array(_spread(validation, _SCORED_MASKS).masks)))
+
+    def validate(network: MaskDDPM) -> float:
+        """Minus the denoising loss on fixed validation masks, times and noises."""
+        rng = torch.Generator().manual_seed(seed)
+        return -float(network.loss(held.to(next(network.parameters()).device), rng))
+
+    def pictures(network: MaskDDPM, folder: Path) -> None:
+        seeds = [seed + k for k in range(_PICTURED)]
+        drawn = network.sample(
+            training.size, seeds, sampler=sampling.sampler, steps=sampling.steps, precision=sampling.precision
+        )
+        save_masks(drawn.cpu().numpy(), folder / "samples.png")
+
+    train_job(
+        Job(
+            name="masks",
+            kind="masks",
+            build=MaskDDPM,
+            config=section("masks.network", MaskNetwork),
+            train=settings,
+            batches=SliceBatches(None, training.masks, batch=settings.batch, augment=augment, seed=seed),
+            stores={"data/cohort/train": training, "data/cohort/val": validation},
+            params={"augment": vars(augment)},
+            seed=seed,
+            loss=lambda network: lambda _, masks, rng: network.loss(masks, rng),
+            validate=validate,
+            pictures=pictures,
+        )
+    )
+
+
+def _spread(store: SliceStore, count: int) -> SliceStore:
+    return store.select(np.unique(np.linspace(0, len(store) - 1, count).astype(int)))
+
+
+if __name__ == "__main__":
+    run(main)

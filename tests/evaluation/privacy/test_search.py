@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from evaluation.overlap import dice
+from evaluation.privacy.search import dice_distance, image_distance, mask_distance, patient_distances
+from tests.evaluation.hearts import hearts
+
+RNG = np.random.default_rng(0)
+SUBJECTS = np.array(["c", "a", "b", "a", "c", "a", "b", "d"])
+
+
+def brute_force(first, second):
+    return np.array([[np.linalg.norm(a.astype(float) - b) for b in second] for a in first])
+
+
+def test_image_distance_is_the_norm_of_the_difference():
+    first, second = (RNG.random((count, 16, 16)).astype(np.float32) for count in (5, 7))
+    assert image_distance(first, second) == pytest.approx(brute_force(first, second), rel=1e-9)
+
+
+def test_copies_are_at_zero_and_near_copies_where_they_are():
+    images = RNG.random((4, 64, 64)).astype(np.float32)
+    assert (np.diag(image_distance(images, images)) == 0).all()
+    nudged = images.astype(np.float64)
+    nudged[:, 5, 5] += 1e-5
+    assert np.diag(image_distance(nudged, images)) == pytest.approx(np.full(4, 1e-5), rel=1e-6)
+
+
+def test_mask_distance_is_that_of_one_hot_masks():
+    first, second = hearts(3, seed=0), hearts(4, seed=1)
+    one_hot = np.eye(4)
+    assert mask_distance(first, second) == pytest.approx(brute_force(one_hot[first], one_hot[second]))
+    assert np.diag(mask_distance(first, first)).tolist() == [0, 0, 0]
+
+
+def test_dice_distance():
+    masks = hearts(3, seed=0)
+    assert np.diag(dice_distance(masks, masks)) == pytest.approx(np.zeros(3))
+    expected = 1 - np.mean([dice(masks[0] == label, masks[1] == label) for label in (1, 2, 3)])
+    assert dice_distance(masks[:1], masks[1:2]).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_search_equals_brute_force_whatever_the_block(block):
+    queries, reference = RNG.random((5, 8, 8)), RNG.random((8, 8, 8))
+    found = patient_distances(queries, reference, SUBJECTS, distance=image_distance, block=block)
+    assert found.patients.tolist() == ["a", "b", "c", "d"]
+    distances = brute_force(queries, reference)
+    for number, patient in enumerate(found.patients):
+        own = np.sort(distances[:, patient == SUBJECTS], axis=1)
+        assert found.nearest[number] == pytest.approx(own[:, 0])
+        assert found.second[number] == pytest.approx(own[:, 1] if own.shape[1] > 1 else np.full(5, np.inf))
+        assert distances[np.arange(5), found.row[number]] == pytest.approx(own[:, 0])
+        assert (SUBJECTS[found.row[number]] == patient).all()

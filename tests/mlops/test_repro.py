@@ -1,0 +1,70 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cmr.errors import DataError
+from mlops.repro import adopt_parent_run, reproduce
+from tests.mlops.conftest import REPOSITORY
+
+
+def test_the_run_of_mlflow_becomes_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNCMRI_PARENT_RUN_ID", "of before")  # so that monkeypatch puts both names back afterwards
+    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
+    adopt_parent_run()
+    assert "MLFLOW_RUN_ID" not in os.environ
+    assert os.environ["SYNCMRI_PARENT_RUN_ID"] == "abc"
+
+
+def test_without_mlflow_run_there_is_no_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SYNCMRI_PARENT_RUN_ID", raising=False)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    adopt_parent_run()
+    assert "SYNCMRI_PARENT_RUN_ID" not in os.environ
+
+
+def test_it_needs_params(project: Path) -> None:
+    with pytest.raises(DataError, match="syncmri configure demo"):
+        reproduce(project, [])
+
+
+def stage(project: Path, command: str) -> None:
+    (project / "params.yaml").write_text("profile: none\n")
+    (project / "dvc.yaml").write_text(f"stages:\n  only:\n    cmd: {command}\n    outs: [out.txt]\n")
+
+
+def test_arguments_and_status_are_passed_on(versioned: Path) -> None:
+    stage(versioned, "python -c \"import sys; open('out.txt', 'w').write(sys.executable)\"")
+    assert reproduce(versioned, ["--dry", "only"]) == 0
+    assert not (versioned / "out.txt").exists()
+    assert reproduce(versioned, ["only"]) == 0
+    assert Path((versioned / "out.txt").read_text()).parent == Path(sys.executable).parent
+    stage(versioned, 'python -c "raise SystemExit(3)"')
+    assert reproduce(versioned, []) != 0
+
+
+def test_an_interrupt_waits_for_dvc_and_leaves_no_lock(versioned: Path) -> None:
+    stage(versioned, "echo started > started.txt && sleep 60")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "run"],
+        cwd=versioned,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 60
+    while not (versioned / "started.txt").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("Interrupted.")
+    assert "Traceback" not in errors
+    stage(versioned, "echo done > out.txt")
+    assert reproduce(versioned, []) == 0

@@ -1,0 +1,64 @@
+"""The schedule and the samplers against closed forms."""
+
+import pytest
+import torch
+
+from models.diffusion import denoise, draw_times_and_noise, noise_schedule
+
+MEAN, DEVIATION = 0.3, 0.2  # within [-1, 1], where the samplers may clip
+
+
+def test_forward_marginal_has_the_closed_form_mean_and_variance():
+    schedule = noise_schedule(1000, "linear")
+    x0 = torch.full((1, 1, 256, 256), 0.7)
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    for t in (0, 250, 999):
+        kept = torch.prod(1 - betas[: t + 1])
+        noisy = schedule.add_noise(x0, noise, torch.tensor([t]))
+        assert noisy.mean().item() == pytest.approx(0.7 * kept.sqrt().item(), abs=0.02)
+        assert noisy.var().item() == pytest.approx(1 - kept.item(), rel=0.03, abs=1e-6)
+
+
+def _ideal_noise(schedule):
+    """The best ε-prediction where the data are independent Gaussian pixels: E[ε | x_t]."""
+
+    def predict(x, t):
+        kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+        return (1 - kept).sqrt() * (x - kept.sqrt() * MEAN) / (kept * DEVIATION**2 + 1 - kept)
+
+    return predict
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 100), ("dpm++", 10)])
+def test_samplers_reach_a_gaussian_whose_score_is_known(sampler, steps):
+    schedule = noise_schedule(1000, "linear")
+    drawn = denoise(
+        _ideal_noise(schedule), (1, 48, 48), [1, 2, 3, 4], schedule, sampler=sampler, steps=steps, device=torch.device("cpu")
+    )
+    assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert drawn.std().item() == pytest.approx(DEVIATION, rel=0.06)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
+def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(sampler):
+    schedule = noise_schedule(1000, "linear")
+
+    def draw(seeds):
+        return denoise(
+            _ideal_noise(schedule), (1, 8, 8), seeds, schedule, sampler=sampler, steps=10, device=torch.device("cpu")
+        )
+
+    together, alone = draw([5, 6, 7]), draw([6])
+    assert torch.allclose(together[1], alone[0], atol=1e-6)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
+
+
+def test_times_cover_the_schedule_and_repeat_with_the_seed():
+    images = torch.zeros(4000, 1, 1, 1)
+    t, noise = draw_times_and_noise(images, 1000, torch.Generator().manual_seed(3))
+    again, _ = draw_times_and_noise(images, 1000, torch.Generator().manual_seed(3))
+    assert t.min() < 5
+    assert t.max() > 994
+    assert torch.equal(t, again)
+    assert noise.std().item() == pytest.approx(1, abs=0.05)

@@ -1,0 +1,35 @@
+"""The mask DDPM."""
+
+import torch
+
+from models.data import one_hot
+from models.masks import MaskDDPM, MaskNetwork
+
+
+def test_the_papers_network_has_attention_at_the_two_deepest_levels():
+    with torch.device("meta"):
+        network = MaskDDPM(MaskNetwork((64, 128, 256, 512), 2, (False, False, True, True), 32, 32, 1000, "linear"))
+    kinds = [type(block).__name__ for block in network.unet.down_blocks]
+    assert ["Attn" in kind for kind in kinds] == [False, False, True, True]
+    assert [len(block.resnets) for block in network.unet.down_blocks] == [2, 2, 2, 2]
+    assert network.unet.conv_in.conv.in_channels == network.unet.out[-1].conv.out_channels == 4
+
+
+def test_samples_are_label_maps_independent_of_the_batch(mask_network):
+    torch.manual_seed(0)
+    network = MaskDDPM(mask_network).eval()
+    whole = network.sample(16, [1, 2, 3], sampler="ddpm", steps=5)
+    assert whole.dtype == torch.uint8
+    assert whole.shape == (3, 16, 16)
+    assert whole.max() <= 3
+    assert torch.equal(network.sample(16, [2], sampler="ddpm", steps=5)[0], whole[1])
+
+
+def test_the_clean_mask_is_scaled_to_plus_and_minus_one(mask_network):
+    """At time 0 next to no noise is added, so what the network sees is the mask itself."""
+    network = MaskDDPM(mask_network)
+    seen = []
+    network.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    masks = one_hot(torch.randint(0, 4, (2, 16, 16)))
+    network.denoising_error(masks, torch.zeros(2, dtype=torch.long), torch.zeros(2, 4, 16, 16))
+    assert torch.allclose(seen[0], 2 * masks - 1, atol=1e-3)

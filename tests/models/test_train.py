@@ -1,0 +1,159 @@
+"""The training loop: resuming, averaging, choosing, stopping."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from models.checkpoint import load_state
+from models.config import AugmentSettings
+from models.data import SliceBatches
+from models.ddpm import DDPM
+from models.masks import MaskDDPM
+from models.segmenter import Segmenter, SegmenterNetwork
+from models.train import TrainingDivergedError, ema_decay, learning_rate, total_steps, train
+
+AUGMENT = AugmentSettings(rotation=10, scale=0.1, shift=0.05, flip=False)
+
+
+def _batches(batch: int = 4) -> SliceBatches:
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 4, (12, 16, 16)).astype(np.uint8)
+    return SliceBatches(rng.uniform(-1, 1, (12, 16, 16)), masks, batch=batch, augment=AUGMENT, seed=3)
+
+
+def _networks(ddpm_network, mask_network):
+    return {
+        "ddpm": (lambda: DDPM(ddpm_network), lambda network: network.loss),
+        "masks": (lambda: MaskDDPM(mask_network), lambda network: lambda _, masks, rng: network.loss(masks, rng)),
+        "segmenter": (
+            lambda: Segmenter(SegmenterNetwork((4, 8, 8))),
+            lambda network: lambda images, masks, _: network.loss(images, masks),
+        ),
+    }
+
+
+class KilledError(Exception):
+    """Stands for the end of the process in the middle of a training."""
+
+
+@pytest.mark.parametrize("name", ["ddpm", "masks", "segmenter"])
+def test_a_killed_run_resumes_to_the_same_weights(name, ddpm_network, mask_network, train_settings, tmp_path):
+    build, loss = _networks(ddpm_network, mask_network)[name]
+
+    def score(network: nn.Module) -> float:
+        return -sum(p.abs().sum().item() for p in network.parameters())
+
+    def run(state, on_epoch=None):
+        torch.manual_seed(1)
+        network = build()
+        return train(
+            network, loss(network), _batches(), train_settings(), seed=7, state=state, validate=score, on_epoch=on_epoch
+        )
+
+    whole = run(tmp_path / "a.pt")
+
+    def kill(entry):
+        if entry.step == 6:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(tmp_path / "b.pt", kill)
+    assert load_state(tmp_path / "b.pt")["step"] == 5  # a validation ends an epoch early
+    resumed = run(tmp_path / "b.pt")
+    assert [e.step for e in resumed.history] == [e.step for e in whole.history]
+    assert [e.train_loss for e in resumed.history] == [e.train_loss for e in whole.history]
+    assert (resumed.best_step, resumed.best_score) == (whole.best_step, whole.best_score)
+    assert all(torch.equal(resumed.weights[key], whole.weights[key]) for key in whole.weights)
+
+
+class Slope(nn.Module):
+    """loss = weight, so that every gradient is 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+def test_the_average_follows_its_formula(train_settings, tmp_path):
+    network = Slope()
+    settings = train_settings(epochs=2, optimiser="adam", weight_decay=0.0, schedule="constant", warmup_steps=0, ema=0.5)
+    trained = train(network, lambda *_: network.weight.sum(), _batches(), settings, seed=0, state=tmp_path / "s.pt")
+    weight = average = 0.0
+    for step in range(6):
+        weight -= 1e-3  # Adam's step under a constant gradient is the learning rate
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert network.weight.item() == pytest.approx(weight, rel=1e-4)
+    assert trained.weights["weight"].item() == pytest.approx(average, rel=1e-4)
+    assert ema_decay(0.999, 10**6) == 0.999
+
+
+def test_the_best_scored_weights_are_kept(train_settings, tmp_path):
+    network = Slope()
+    scores = iter([0.2, 0.9, 0.4])
+    settings = train_settings(epochs=3, ema=None, validations=3)
+    kept = {}
+
+    def score(scored):
+        value = next(scores)
+        kept[value] = scored.weight.item()
+        return value
+
+    trained = train(
+        network, lambda *_: network.weight.sum(), _batches(), settings, seed=0, state=tmp_path / "s.pt", validate=score
+    )
+    assert (trained.best_step, trained.best_score) == (6, 0.9)
+    assert trained.weights["weight"].item() == kept[0.9] != network.weight.item()
+    assert [entry.validation for entry in trained.history] == [0.2, 0.9, 0.4]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(train_settings, tmp_path):
+    network = Slope()
+
+    def loss(images, masks, rng):
+        return network.weight.sum() * (math.nan if steps.append(0) or len(steps) > 4 else 1.0)
+
+    steps: list[int] = []
+    state = tmp_path / "s.pt"
+    with pytest.raises(TrainingDivergedError, match=r"step 6 of 9.*learning_rate"):
+        train(network, loss, _batches(), train_settings(ema=None), seed=0, state=state, label="slope")
+    saved = load_state(state)
+    assert saved["step"] == 3
+    assert torch.isfinite(saved["network"]["weight"]).all()
+
+
+def test_the_clip_bounds_the_gradient(train_settings, tmp_path):
+    seen = []
+    for clip in (None, 0.5):
+        network = Slope()
+        handle = register_optimizer_step_pre_hook(
+            lambda optimiser, *_: seen.append(optimiser.param_groups[0]["params"][0].grad.item())
+        )
+        settings = train_settings(epochs=1, gradient_clip=clip, ema=None)
+        train(network, lambda *_, n=network: 4 * n.weight.sum(), _batches(12), settings, seed=0, state=tmp_path / f"{clip}.pt")
+        handle.remove()
+    assert seen == [4.0, pytest.approx(0.5, rel=1e-4)]
+
+
+def test_learning_rate_warms_up_and_falls_to_zero(train_settings):
+    settings = train_settings(warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(settings, step, 110) for step in range(110)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[-1] < 1e-3
+    constant = train_settings(schedule="constant", warmup_steps=0, learning_rate=0.3)
+    assert {learning_rate(constant, step, 100) for step in range(100)} == {0.3}
+
+
+def test_steps_are_epochs_or_fewer(train_settings):
+    assert total_steps(train_settings(epochs=10), 7) == 70
+    assert total_steps(train_settings(epochs=10, max_steps=50), 7) == 50
+    assert total_steps(train_settings(epochs=10, max_steps=500), 7) == 70
+    assert total_steps(train_settings(epochs=None, max_steps=500), 7) == 500
+    with pytest.raises(ValueError, match="'epochs' or 'max_steps'"):
+        train_settings(epochs=None, max_steps=None)

@@ -1,0 +1,245 @@
+"""A tiny finished project folder: what the stages before `report` leave behind, with drawn hearts in place of scans."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+
+from cmr.labels import LV, MYO, RV, STRUCTURES
+from cmr.store import SliceStore
+
+SIZE = 32
+SPLITS = {"train": 6, "val": 2, "test": 4, "holdout": 3}
+SETUPS = ["acdc-real", "mnms-real", "ddpm-full", "ddpm-acdc", "ddpm-mnms"]
+SLICES = 4
+
+
+def build_project(root: Path, *, datasets: tuple[str, ...] = ("acdc", "mnms"), figures: bool = True, size: int = SIZE) -> Path:
+    """Write the project below ``root``.
+
+    Args:
+        datasets: the datasets that have data.
+        figures: whether the stages that write reports/figures and runs have run.
+    """
+    rng = np.random.default_rng(7)
+    _write_params(root, datasets, size)
+    stores = {name: _write_slices(root, name, rng, size) for name in datasets}
+    train_on = stores["mnms" if "mnms" in datasets else "acdc"]
+    for split in SPLITS:
+        rows = (train_on.index["split"] == split) & train_on.index["labelled"]
+        if rows.any():
+            cohort = train_on.select(rows.to_numpy())
+            SliceStore.write(root / "data/cohort" / split, cohort.index, cohort.masks, cohort.images)
+    _write_synthetic(root, rng, size)
+    if figures:
+        _write_figures(root, datasets)
+        for name, kind in {
+            "masks": "masks",
+            "ddpm": "generator",
+            **{f"segmenter/{one}": "segmenter" for one in SETUPS},
+        }.items():
+            _write_run(root, name, kind, rng)
+    return root
+
+
+def figure(value: float, n: int = 24) -> dict[str, Any]:
+    return {"value": value, "ci_low": value * 0.93, "ci_high": value * 1.05, "n": n}
+
+
+def heart(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+    """A mask (size, size): LV disc within its ring, RV crescent on the picture's left."""
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    cx, cy, r = rng.normal(0.05, 0.02), rng.normal(0, 0.02), rng.uniform(0.09, 0.14)
+    distance = np.hypot(x - cx, (y - cy) * rng.uniform(0.95, 1.1))
+    mask = np.zeros((size, size), np.uint8)
+    mask[(np.hypot((x - cx + 0.2) * 1.5, y - cy) < 0.19) & (x < cx)] = RV
+    mask[distance < r + 0.075] = MYO
+    mask[distance < r] = LV
+    return mask
+
+
+def picture(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float16]:
+    """A slice in [-1, 1] for a mask: bright blood, dark muscle, noise."""
+    grey = np.choose(mask, [-0.35, 0.75, -0.5, 0.6]) + rng.normal(0, 0.12, mask.shape)
+    return np.clip(grey, -1, 1).astype(np.float16)
+
+
+def _write_params(root: Path, datasets: tuple[str, ...], size: int) -> None:
+    params = {
+        "profile": "demo",
+        "seed": 42,
+        "data": {
+            "raw": {name: {"root": f"data/phantom/{name}", "reader": name} for name in datasets},
+            "skip_bad": False,
+        },
+        "splits": {"validation_share": 0.3},
+        "slices": {
+            "size": size,
+            "field_of_view_mm": 160.0,
+            "low_percentile": 1.0,
+            "high_percentile": 99.0,
+            "minimum_range": 0.05,
+        },
+        "privacy": {"holdout": {"share": 0.2, "minimum_patients": 3}, "neighbours": {"repeats": 5, "block": 256}},
+        "generators": {"names": ["ddpm"], "train_on": ["mnms"], "sources": ["full", "test", "acdc", "mnms"]},
+        "ddpm": {
+            "network": {"widths": [32, 64]},
+            "train": {"steps": 200, "batch": 8, "learning_rate": 1e-4},
+            "sampling": {"steps": 25},
+        },
+        "utility": {"setups": SETUPS},
+        "evaluation": {"bootstrap": 200, "permutations": 200, "confidence": 0.95},
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+
+
+def _write_slices(root: Path, dataset: str, rng: np.random.Generator, size: int) -> SliceStore:
+    rows, masks = [], []
+    splits = SPLITS if dataset == "mnms" else {name: count for name, count in SPLITS.items() if name != "holdout"}
+    for split, patients in splits.items():
+        for patient in range(patients):
+            subject = f"{dataset}-{split}-{patient:02d}"
+            for phase in ("ED", "ES"):
+                for number in range(SLICES):
+                    labelled = split != "test" or number > 0
+                    masks.append(heart(rng, size) if labelled else np.zeros((size, size), np.uint8))
+                    rows.append(_row(subject, dataset, split, phase, number, labelled, "AB"[patient % 2]))
+    images = np.stack([picture(mask, rng) for mask in masks])
+    return SliceStore.write(root / "data/slices" / dataset, pd.DataFrame(rows), np.stack(masks), images)
+
+
+def _row(subject: str, dataset: str, split: str, phase: str, number: int, labelled: bool, vendor: str) -> dict[str, Any]:
+    about = {"subject": subject, "dataset": dataset, "split": split, "vendor": vendor, "centre": "1", "pathology": "NOR"}
+    place = {
+        "phase": phase,
+        "slice": number,
+        "slice_mm": 10.0,
+        "row_mm": 5.0,
+        "column_mm": 5.0,
+        "crop_row": 3,
+        "crop_column": -2,
+    }
+    return {**about, **place, "labelled": labelled}
+
+
+def _write_synthetic(root: Path, rng: np.random.Generator, size: int) -> None:
+    drawn = np.stack([heart(rng, size) for _ in range(24)])
+    index = pd.DataFrame([_row(f"synthetic-{i:05d}", "", "", "", i, True, "") for i in range(len(drawn))])
+    SliceStore.write(root / "data/masks/full", index, drawn)
+    SliceStore.write(root / "data/sets/ddpm-full", index, drawn, np.stack([picture(mask, rng) for mask in drawn]))
+    test = SliceStore.open(root / "data/cohort/test")
+    masks = np.asarray(test.masks)
+    SliceStore.write(root / "data/sets/ddpm-test", test.index, masks, np.stack([picture(mask, rng) for mask in masks]))
+
+
+def _write_figures(root: Path, datasets: tuple[str, ...]) -> None:
+    features = {"pixel_share": 5.2, "area": 845.0, "roundness": 0.85, "eccentricity": 0.49, "solidity": 0.96}
+    checks = ("components", "holes", "ring", "lv_inside", "rv_touching")
+    masks: dict[str, Any] = {structure: {name: _shape(value) for name, value in features.items()} for structure in STRUCTURES}
+    masks["validity"] = {check: {"real": figure(0.95), "generated": figure(0.7)} for check in checks}
+    masks |= {"valid_share": figure(0.71), "valid_share_real": figure(0.93)}
+    paired = {"ssim": figure(0.31), "ms_ssim": figure(0.42), "psnr": figure(13.2)}
+    rows = [{"synthetic": i, "train": i, "holdout": 2 * i} for i in range(6)]
+    pairs = [{**row, "train_distance": 3.1 + i / 10, "holdout_distance": 3.3 + i / 10} for i, row in enumerate(rows)]
+    neighbours = {"nndr": figure(0.91), "closer_to_train": figure(0.52), "copies": figure(0.02), "nndr_paper": figure(0.95)}
+    floor = {"nn_l2": figure(6.9), "nndr": figure(0.93), "nndr_paper": figure(0.96)}
+    utility = {setup: {name: _utility(0.8 - 0.07 * i) for name in datasets} for i, setup in enumerate(SETUPS)}
+    for dataset in datasets:
+        _write(root, f"ingest-{dataset}", _ingest_report(dataset))
+    _write_json(root, "masks", masks)
+    _write_json(
+        root, "fidelity-ddpm", {**paired, "floor": {name: figure(value["value"] * 0.9) for name, value in paired.items()}}
+    )
+    _write_json(root, "utility", utility)
+    _write_json(
+        root,
+        "privacy-ddpm",
+        {"nn_l2": figure(7.4), "nn_l2_holdout": figure(7.3), **neighbours, "floor": floor},
+        {"pairs": pairs},
+    )
+    _write_json(
+        root, "privacy-masks", {"nn_l2": figure(4.2), "nn_dice": figure(0.17), **neighbours, "floor": floor}, {"pairs": pairs}
+    )
+
+
+def _shape(value: float) -> dict[str, Any]:
+    tests = {"ks_d": {"value": 0.21, "ci_low": None, "ci_high": None, "n": 48}, "p_value": {"value": 3.1e-7, "n": 48}}
+    return {"real": figure(value), "floor": figure(value * 1.02), "generated": figure(value * 0.9), **tests} | {
+        "p_value_permutation_holm": {"value": 0.24, "ci_low": None, "ci_high": None, "n": 48}
+    }
+
+
+def _utility(dice: float) -> dict[str, Any]:
+    means = {"dice": figure(dice), "iou": figure(dice - 0.1), "hd95": figure(14 - 10 * dice), "asd": figure(5 - 4 * dice)}
+    clinical: dict[str, Any] = {**means, **{name: {"dice": figure(dice + 0.04 * i)} for i, name in enumerate(STRUCTURES)}}
+    counts = {
+        name: {"value": 2.0, "ci_low": None, "ci_high": None, "n": 24} for name in ("misses", "false_finds", "both_empty")
+    }
+    return {"clinical": {**clinical, **counts}, "paper": means}
+
+
+def _ingest_report(dataset: str) -> dict[str, Any]:
+    parts = {"training": 9, "validation": 2, "testing": 4}
+    return {
+        "dataset": dataset,
+        "layout": dataset,
+        "found": {**parts, "testing": 5},
+        "subjects": parts,
+        "frames": 30,
+        "unused": {"Training/Unlabeled": 25} if dataset == "mnms" else {},
+        "skipped": [],
+        "duplicates": [["patient001", "patient101"]] if dataset == "acdc" else [],
+        "vendors": {"A": 8, "B": 7},
+        "centres": {"1": 15},
+        "pathologies": {"DCM": 5, "NOR": 10},
+        "warnings": [],
+    }
+
+
+def _write_json(root: Path, name: str, figures: dict[str, Any], notes: dict[str, Any] | None = None) -> None:
+    _write(root, name, {"run": None, "figures": figures, "notes": notes or {}})
+
+
+def _write(root: Path, name: str, content: dict[str, Any]) -> None:
+    path = root / "reports/figures" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def _write_run(root: Path, name: str, kind: str, rng: np.random.Generator) -> None:
+    folder = root / "runs" / name
+    folder.mkdir(parents=True)
+    steps = np.arange(10, 201, 10)
+    score = np.full(len(steps), np.nan) if kind == "masks" else np.where(steps % 50 == 0, 0.8 - np.exp(-steps / 60), np.nan)
+    loss = np.exp(-steps / 70) + 0.08 + rng.normal(0, 0.01, len(steps))
+    columns = {
+        "step": steps,
+        "epoch": steps // 40,
+        "train_loss": loss,
+        "validation": score,
+        "learning_rate": 1e-4,
+        "seconds": steps / 9,
+    }
+    pd.DataFrame(columns).to_csv(folder / "history.csv", index=False)
+    record = {
+        "name": name,
+        "kind": kind,
+        "run_key": "ab12" * 16,
+        "params": {},
+        "data": {"data/cohort/train": "cd34" * 16},
+        "seed": 42,
+    }
+    outcome = {
+        "steps": 200,
+        "parameters": 1_230_000,
+        "seconds": 61.5,
+        "device": "cpu",
+        "best": {"step": 200, "score": None if kind == "masks" else float(score[-1])},
+    }
+    (folder / "run.json").write_text(json.dumps({**record, **outcome, "created": "2026-01-02T03:04:05"}))
