@@ -41,9 +41,7 @@ def write_figures(
         run_key: of that network, so that figures of an earlier training are not taken for those of a newer one.
     """
     whose = {"run": run} | ({"run_key": run_key} if run_key else {})
-    write_json(
-        Path(f"reports/figures/{name}.json"), {key: value for key, value in content.items() if key != "run_key" or value}
-    )
+    write_json(Path(f"reports/figures/{name}.json"), {**whose, "figures": figures, "notes": notes or {}})
 
 
 def write_json(path: Path, content: Any) -> None:
