@@ -1,0 +1,93 @@
+"""A checkout of this repository in a temporary folder, with git and DVC, set to the smallest phantom that passes every stage."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = {
+    "phantom.patients.acdc": "{training: 3, testing: 4}",
+    "phantom.patients.mnms": "{training: 8, validation: 2, testing: 2}",
+    "phantom.slices": "5",
+    "phantom.matrix": "64",
+    "preprocess.n4.iterations": "[5]",
+    "slices.size": "32",
+    "privacy.holdout.minimum_patients": "3",
+    "privacy.neighbours.repeats": "3",
+    "masks.network.widths": "[8, 16]",
+    "masks.network.attention": "[false, true]",
+    "masks.network.head_channels": "8",
+    "masks.network.norm_groups": "8",
+    "masks.train.max_steps": "40",
+    "masks.train.validations": "2",
+    "masks.train.checkpoint_seconds": "0.0",
+    "masks.sampling.steps": "3",
+    "ddpm.network.widths": "[8, 16]",
+    "ddpm.network.attention": "[false, true]",
+    "ddpm.network.norm_groups": "8",
+    "ddpm.train.max_steps": "40",
+    "ddpm.train.validations": "2",
+    "ddpm.train.checkpoint_seconds": "0.0",
+    "ddpm.sampling.steps": "3",
+    "validation.images": "2",
+    "validation.steps": "2",
+    "segmenter.network.filters": "[4, 8, 8]",
+    "segmenter.train.max_steps": "20",
+    "segmenter.train.validations": "2",
+    "evaluation.bootstrap": "50",
+    "evaluation.permutations": "50",
+    "utility.setups": "[acdc-real, mnms-real, ddpm-full]",
+}
+
+
+def environment() -> dict[str, str]:
+    """The caller's, with this Python first on the path and no tracking server but the project's own."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SYNCMRI_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])
+    return found | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "DVC_NO_ANALYTICS": "true", "PYTHONWARNINGS": "ignore"}
+
+
+def run(root: Path, *command: str, check: bool = True) -> str:
+    """What a command of this Python's environment prints; with ``check`` a failure shows it."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=root,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert not check or done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def git(root: Path, *words: str) -> None:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
+
+
+def checkout(root: Path) -> Path:
+    """The tracked files of this repository, committed in a new one at ``root``."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, root / name)
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "start")
+    return root
+
+
+def configure(root: Path, profile: str = "demo", *words: str, **overrides: str) -> None:
+    """``syncmri configure`` with the settings of :data:`TINY` and further ones (dots written as two underscores)."""
+    settings = TINY | {key.replace("__", "."): value for key, value in overrides.items()}
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    run(root, "app.cli", "configure", profile, *words, *sets)
+
+
+def ran(output: str) -> list[str]:
+    """The stages that a ``dvc repro`` has run."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]

@@ -1,0 +1,171 @@
+"""One real ``dvc repro`` of a tiny phantom, and what must and must not run after it."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from cmr.store import SliceStore
+from tests.pipelines.project import checkout, configure, environment, git, ran, run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project whose pipeline has run from phantom to report, committed."""
+    root = checkout(tmp_path_factory.mktemp("finished"))
+    configure(root)
+    run(root, "app.cli", "run")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "first results")
+    return root
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished project that a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+
+
+def _weights(root: Path, network: str) -> str:
+    return hashlib.sha256((root / "runs" / network / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def test_metrics_have_the_names_others_rely_on(finished):
+    metrics = json.loads((finished / "reports/metrics.json").read_text())
+    for structure in ("LV", "MYO", "RV"):
+        for feature in ("pixel_share", "area", "roundness", "eccentricity", "solidity"):
+            assert {"real", "generated", "p_value", "ks_d"} <= metrics["masks"][structure][feature].keys()
+    assert 0 <= metrics["masks"]["valid_share"]["value"] <= 1
+    for name in ("ssim", "ms_ssim", "psnr"):
+        assert metrics["fidelity"]["ddpm"][name]["value"] is not None
+    for name in ("lpips", "fid", "kid", "precision", "recall"):
+        assert metrics["fidelity"]["ddpm"][name]["reason"]
+    for setup in ("acdc-real", "mnms-real", "ddpm-full"):
+        for test in ("acdc", "mnms"):
+            assert {"dice", "iou", "hd95", "asd"} <= metrics["utility"][setup][test]["clinical"].keys()
+            assert {"dice", "iou", "hd95", "asd"} <= metrics["utility"][setup][test]["paper"].keys()
+    for network in ("ddpm", "masks"):
+        for name in ("nn_l2", "nndr", "closer_to_train", "copies"):
+            assert metrics["privacy"][network][name]["value"] is not None
+    assert metrics["data"]["duplicates"] == [["patient001", "patient102"]]
+    counts = {split: metrics["data"]["mnms"][split]["patients"] for split in ("train", "val", "test", "holdout")}
+    assert counts == {"train": 5, "val": 2, "test": 2, "holdout": 3}
+    assert (finished / "reports/report.html").stat().st_size > 10_000
+
+
+def test_no_hold_out_patient_is_in_anything_that_is_trained_on(finished):
+    held = set(SliceStore.open(finished / "data/cohort/holdout").index["subject"])
+    assert len(held) == 3
+    for path in ("data/cohort/train", "data/cohort/val", "data/sets/mnms-real", "data/masks/mnms"):
+        assert not held & set(SliceStore.open(finished / path).index["subject"])
+
+
+def test_every_network_has_a_tracked_run_with_its_figures(finished):
+    client = MlflowClient(f"sqlite:///{finished}/mlflow.db")
+    experiment = client.get_experiment_by_name("syncmri")
+    assert experiment is not None
+    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
+    assert {"masks", "ddpm", "segmenter/acdc-real", "segmenter/mnms-real", "segmenter/ddpm-full"} <= runs.keys()
+    ddpm = runs["ddpm"]
+    assert len(client.get_metric_history(ddpm.info.run_id, "train_loss")) > 2
+    assert {"fidelity/ssim", "privacy/nn_l2"} <= ddpm.data.metrics.keys()
+    assert any(artifact.path.endswith("samples.png") for artifact in client.list_artifacts(ddpm.info.run_id))
+    before = len(runs)
+    run(finished, "app.cli", "sync")
+    assert len(client.search_runs([experiment.experiment_id])) == before
+
+
+def test_a_second_repro_runs_nothing(finished):
+    assert ran(run(finished, "dvc", "repro")) == []
+
+
+def test_a_metrics_parameter_retrains_nothing(project):
+    configure(project, evaluation__bootstrap="60")
+    stages = ran(run(project, "dvc", "repro"))
+    assert "fidelity@ddpm" in stages
+    assert not [stage for stage in stages if stage.startswith(("train", "sample", "segment", "slices", "preprocess"))]
+
+
+def test_a_changed_subject_is_reprocessed_alone(project):
+    """One raw scan changes: one subject goes through stage 1, the others come from the cache."""
+    import nibabel as nib
+    import numpy as np
+
+    path = project / "data/phantom/acdc/training/patient002/patient002_frame01.nii.gz"
+    scan = nib.load(path)
+    values = np.asanyarray(scan.dataobj).copy()
+    values[0, 0, 0] += 5
+    nib.save(nib.Nifti1Image(values, scan.affine, scan.header), path)
+    configure(project, phantom__datasets="[mnms]", data__raw__acdc__root="data/phantom/acdc")
+    output = run(project, "dvc", "repro", "preprocess@acdc")
+    assert "1 subjects processed, 5 from the cache" in output
+
+
+@pytest.mark.parametrize("stage", ["train_masks", "train@ddpm"])
+def test_a_killed_training_goes_on_to_the_same_weights(project, stage):
+    network = stage.split("@")[-1].removeprefix("train_")
+    expected = _weights(project, network)
+    shutil.rmtree(project / "runs" / network)
+    states = project / ".syncmri/state"
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
+    repro = subprocess.Popen(
+        command, cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(states.glob("*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(repro.pid, signal.SIGKILL)
+    repro.wait()
+    assert list(states.glob("*.pt")), "the training ended, or never began, before it could be killed"
+    assert not (project / "runs" / network / "weights.safetensors").exists()
+    output = run(project, "dvc", "repro", "--force", "--single-item", stage)
+    assert "0/40" not in output  # it went on, it did not begin anew
+    assert _weights(project, network) == expected
+    assert not list(states.glob("*.pt"))
+
+
+def test_data_versions_come_back(finished, tmp_path):
+    """Push to a remote, clone, pull: nothing runs. A patient more is a new version; the old one comes back by checkout."""
+    origin = Path(shutil.copytree(finished, tmp_path / "origin", symlinks=True))
+    remote = tmp_path / "remote"
+    run(origin, "dvc", "remote", "add", "--default", "store", str(remote))
+    git(origin, "commit", "-qam", "a remote")
+    run(origin, "dvc", "push")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(origin), str(clone))
+    run(clone, "dvc", "pull")
+    assert ran(run(clone, "dvc", "repro")) == []
+
+    raw = tmp_path / "acdc"
+    shutil.copytree(clone / "data/phantom/acdc", raw)
+    newest = raw / "training" / "patient003"
+    shutil.move(newest, tmp_path / "patient003")
+    configure(clone, "demo", "--acdc", str(raw), "--take-in", phantom__datasets="[mnms]")
+    run(clone, "dvc", "repro", "slices@acdc")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "two training patients")
+    before = SliceStore.open(clone / "data/slices/acdc").digest()
+
+    shutil.copytree(tmp_path / "patient003", clone / "data/raw/acdc/training/patient003")
+    run(clone, "dvc", "add", "data/raw/acdc")
+    output = run(clone, "dvc", "repro", "slices@acdc")
+    assert "1 subjects processed" in output
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "three training patients")
+    assert SliceStore.open(clone / "data/slices/acdc").digest() != before
+
+    git(clone, "checkout", "-q", "HEAD~1")
+    run(clone, "dvc", "checkout", "--force")
+    assert not (clone / "data/raw/acdc/training/patient003").exists()
+    assert SliceStore.open(clone / "data/slices/acdc").digest() == before
+    assert ran(run(clone, "dvc", "repro", "slices@acdc")) == []
