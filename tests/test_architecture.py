@@ -1,4 +1,4 @@
-"""The rooms and their arrows (docs/design.md): each may use the rooms to its left, and the ground floor stays free of MLOps."""
+"""The rooms and their arrows: each may use the rooms to its left, and the ground floor stays free of MLOps libraries."""
 
 import ast
 import subprocess

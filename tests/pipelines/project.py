@@ -1,4 +1,4 @@
-"""A checkout of this repository in a temporary folder, with git and DVC, set to the smallest phantom that passes every stage."""
+"""A checkout of this repository in a temporary folder, with git and DVC, set to the smallest phantom that passes all stages."""
 
 import os
 import shutil
