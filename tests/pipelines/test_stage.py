@@ -1,0 +1,52 @@
+"""How a stage ends when its input is at fault: one message, status 1, nothing half-written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlops.profiles import configure
+from tests.cmr.raw import add_acdc_patient
+from tests.pipelines.project import REPOSITORY, environment
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project on two ACDC patients, one of whose files is cut short."""
+    root = tmp_path / "project"
+    (root / "profiles").mkdir(parents=True)
+    (root / ".dvc").mkdir()
+    for profile in (REPOSITORY / "profiles").iterdir():
+        (root / "profiles" / profile.name).write_text(profile.read_text())
+    monkeypatch.chdir(root)
+    for name in ("patient001", "patient002"):
+        add_acdc_patient(tmp_path / "acdc", "training", name)
+    add_acdc_patient(tmp_path / "acdc", "testing", "patient101")
+    cut = next((tmp_path / "acdc/training/patient002").glob("*_frame01.nii.gz"))
+    cut.write_bytes(cut.read_bytes()[:200])
+    return root
+
+
+def _ingest(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.ingest", "acdc"]
+    return subprocess.run(command, cwd=root, env=environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+
+
+def test_a_cut_file_stops_ingest_with_its_name_and_leaves_nothing(project, tmp_path):
+    configure("real", acdc=tmp_path / "acdc")
+    done = _ingest(project)
+    assert done.returncode == 1
+    assert "patient002_frame01.nii.gz" in done.stderr
+    assert "--skip-bad" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project / "data").exists()
+    assert not (project / "reports").exists()
+
+
+def test_skip_bad_reports_it_and_goes_on(project, tmp_path):
+    configure("real", acdc=tmp_path / "acdc", skip_bad=True)
+    done = _ingest(project)
+    assert done.returncode == 0, done.stderr
+    assert "skipped patient002" in done.stdout
+    assert (project / "data/manifests/acdc.parquet").is_file()
