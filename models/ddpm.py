@@ -13,7 +13,7 @@ from cmr.labels import CLASSES
 from models.base import Generator
 from models.config import Precision
 from models.device import autocast
-from models.diffusion import denoise, draw_times_and_noise, noise_schedule
+from models.diffusion import Prediction, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class DDPMNetwork:
     norm_groups: int
     timesteps: int
     beta_schedule: str
+    prediction: Prediction
 
 
 class DDPM(Generator):
-    """ε-prediction in pixel space: noisy image and one-hot mask in, noise out."""
+    """In pixel space: noisy image and one-hot mask in, noise (or v) out."""
 
     Config = DDPMNetwork
 
@@ -54,7 +55,7 @@ class DDPM(Generator):
             norm_num_groups=config.norm_groups,
             act_fn="silu",
         )
-        self.schedule = noise_schedule(config.timesteps, config.beta_schedule)
+        self.schedule = noise_schedule(config.timesteps, config.beta_schedule, config.prediction)
         self.timesteps = config.timesteps
 
     def _predict(self, noisy: Tensor, t: Tensor, masks: Tensor) -> Tensor:
@@ -66,7 +67,8 @@ class DDPM(Generator):
         return F.mse_loss(prediction.float(), target)
 
     def denoising_error(self, images: Tensor, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        return self._predict(self.schedule.add_noise(images, noise, t), t, masks), noise
+        noisy, target = noisy_and_target(self.schedule, images, noise, t)
+        return self._predict(noisy, t, masks), target
 
     @torch.no_grad()
     def sample(

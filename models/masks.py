@@ -13,7 +13,7 @@ from cmr.labels import CLASSES
 from models.base import MaskGenerator
 from models.config import Precision
 from models.device import autocast
-from models.diffusion import denoise, draw_times_and_noise, noise_schedule
+from models.diffusion import Prediction, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class MaskNetwork:
     norm_groups: int
     timesteps: int
     beta_schedule: str
+    prediction: Prediction
 
 
 class MaskDDPM(MaskGenerator):
-    """ε-prediction on one-hot masks scaled to [-1, 1]; a sample's label is its largest channel."""
+    """Diffusion of one-hot masks scaled to [-1, 1]; a sample's label is its largest channel."""
 
     Config = MaskNetwork
 
@@ -53,7 +54,7 @@ class MaskDDPM(MaskGenerator):
             num_head_channels=config.head_channels,
             norm_num_groups=config.norm_groups,
         )
-        self.schedule = noise_schedule(config.timesteps, config.beta_schedule)
+        self.schedule = noise_schedule(config.timesteps, config.beta_schedule, config.prediction)
         self.timesteps = config.timesteps
 
     def loss(self, masks: Tensor, rng: torch.Generator) -> Tensor:
@@ -62,7 +63,8 @@ class MaskDDPM(MaskGenerator):
         return F.mse_loss(prediction.float(), target)
 
     def denoising_error(self, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        return self.unet(self.schedule.add_noise(2 * masks - 1, noise, t), t), noise
+        noisy, target = noisy_and_target(self.schedule, 2 * masks - 1, noise, t)
+        return self.unet(noisy, t), target
 
     @torch.no_grad()
     def sample(self, size: int, seeds: Sequence[int], *, sampler: str, steps: int, precision: Precision = "float32") -> Tensor:

@@ -33,9 +33,9 @@ def train_settings():
 
 @pytest.fixture
 def ddpm_network() -> DDPMNetwork:
-    return DDPMNetwork((8, 16), 1, (False, True), 8, 4, 1000, "linear")
+    return DDPMNetwork((8, 16), 1, (False, True), 8, 4, 1000, "linear", "epsilon")
 
 
 @pytest.fixture
 def mask_network() -> MaskNetwork:
-    return MaskNetwork((8, 16), 1, (False, True), 8, 4, 1000, "linear")
+    return MaskNetwork((8, 16), 1, (False, True), 8, 4, 1000, "linear", "epsilon")

@@ -7,7 +7,9 @@ from torch.nn import functional as F
 from models.data import one_hot
 from models.ddpm import DDPM, DDPMNetwork
 
-PAPER = DDPMNetwork((128, 128, 256, 256, 512, 512), 2, (False, False, False, False, True, False), 8, 32, 1000, "linear")
+PAPER = DDPMNetwork(
+    (128, 128, 256, 256, 512, 512), 2, (False, False, False, False, True, False), 8, 32, 1000, "linear", "epsilon"
+)
 
 
 def test_the_papers_network_has_its_size_levels_and_attention():
@@ -23,7 +25,7 @@ def test_the_papers_network_has_its_size_levels_and_attention():
 
 def test_attention_flags_must_fit_the_levels(ddpm_network):
     with pytest.raises(ValueError, match=r"2 widths but 1 attention"):
-        DDPM(DDPMNetwork(ddpm_network.widths, 1, (True,), 8, 4, 1000, "linear"))
+        DDPM(DDPMNetwork(ddpm_network.widths, 1, (True,), 8, 4, 1000, "linear", "epsilon"))
 
 
 def test_loss_is_the_mean_squared_error_of_the_noise(ddpm_network):
@@ -51,7 +53,7 @@ def test_sampling_is_seeded_in_range_and_independent_of_the_batch(ddpm_network):
 def test_overfits_two_slices_and_follows_their_masks():
     """Two opposite slices, told apart by their masks alone, come back from noise."""
     torch.manual_seed(0)
-    network = DDPM(DDPMNetwork((16, 32), 1, (False, False), 8, 8, 1000, "linear"))
+    network = DDPM(DDPMNetwork((16, 32), 1, (False, False), 8, 8, 1000, "linear", "epsilon"))
     labels = torch.zeros(2, 16, 16, dtype=torch.long)
     labels[0, 4:12, 4:12], labels[1, 2:8, 6:14] = 1, 3
     masks = one_hot(labels)

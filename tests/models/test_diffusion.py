@@ -9,7 +9,7 @@ MEAN, DEVIATION = 0.3, 0.2  # within [-1, 1], where the samplers may clip
 
 
 def test_forward_marginal_has_the_closed_form_mean_and_variance():
-    schedule = noise_schedule(1000, "linear")
+    schedule = noise_schedule(1000, "linear", "epsilon")
     x0 = torch.full((1, 1, 256, 256), 0.7)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
@@ -32,7 +32,7 @@ def _ideal_noise(schedule):
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 100), ("dpm++", 10)])
 def test_samplers_reach_a_gaussian_whose_score_is_known(sampler, steps):
-    schedule = noise_schedule(1000, "linear")
+    schedule = noise_schedule(1000, "linear", "epsilon")
     drawn = denoise(
         _ideal_noise(schedule), (1, 48, 48), [1, 2, 3, 4], schedule, sampler=sampler, steps=steps, device=torch.device("cpu")
     )
@@ -42,7 +42,7 @@ def test_samplers_reach_a_gaussian_whose_score_is_known(sampler, steps):
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
 def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(sampler):
-    schedule = noise_schedule(1000, "linear")
+    schedule = noise_schedule(1000, "linear", "epsilon")
 
     def draw(seeds):
         return denoise(

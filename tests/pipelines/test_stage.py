@@ -30,7 +30,8 @@ def project(tmp_path, monkeypatch):
 
 def _ingest(root: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines.ingest", "acdc"]
-    return subprocess.run(command, cwd=root, env=environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+    env = environment() | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
 
 
 def test_a_cut_file_stops_ingest_with_its_name_and_leaves_nothing(project, tmp_path):
