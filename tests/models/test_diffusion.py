@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from models.diffusion import denoise, draw_times_and_noise, noise_schedule
+from models.diffusion import denoise, draw_times_and_noise, noise_schedule, noisy_and_target
 
+CPU = torch.device("cpu")
 MEAN, DEVIATION = 0.3, 0.2  # within [-1, 1], where the samplers may clip
 
 
@@ -20,24 +21,40 @@ def test_forward_marginal_has_the_closed_form_mean_and_variance():
         assert noisy.var().item() == pytest.approx(1 - kept.item(), rel=0.03, abs=1e-6)
 
 
-def _ideal_noise(schedule):
-    """The best ε-prediction where the data are independent Gaussian pixels: E[ε | x_t]."""
+def _ideal(schedule):
+    """The best prediction where the data are independent Gaussian pixels: E[ε | x_t], or E[v | x_t]."""
 
     def predict(x, t):
         kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
-        return (1 - kept).sqrt() * (x - kept.sqrt() * MEAN) / (kept * DEVIATION**2 + 1 - kept)
+        variance = kept * DEVIATION**2 + 1 - kept
+        noise = (1 - kept).sqrt() * (x - kept.sqrt() * MEAN) / variance
+        clean = MEAN + kept.sqrt() * DEVIATION**2 * (x - kept.sqrt() * MEAN) / variance
+        return noise if schedule.config.prediction_type == "epsilon" else kept.sqrt() * noise - (1 - kept).sqrt() * clean
 
     return predict
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 100), ("dpm++", 10)])
-def test_samplers_reach_a_gaussian_whose_score_is_known(sampler, steps):
-    schedule = noise_schedule(1000, "linear", "epsilon")
-    drawn = denoise(
-        _ideal_noise(schedule), (1, 48, 48), [1, 2, 3, 4], schedule, sampler=sampler, steps=steps, device=torch.device("cpu")
-    )
+def test_samplers_reach_a_gaussian_whose_score_is_known(sampler, steps, prediction):
+    schedule = noise_schedule(1000, "linear", prediction)
+    drawn = denoise(_ideal(schedule), (1, 48, 48), [1, 2, 3, 4], schedule, sampler=sampler, steps=steps, device=CPU)
     assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert drawn.std().item() == pytest.approx(DEVIATION, rel=0.06)
+
+
+def test_noise_and_velocity_tell_the_same():
+    """From x_t and v follow the noise and the clean image that from x_t and ε follow."""
+    clean, noise = torch.rand(4, 1, 8, 8) * 2 - 1, torch.randn(4, 1, 8, 8)
+    t = torch.tensor([0, 200, 700, 999])
+    noisy, epsilon = noisy_and_target(noise_schedule(1000, "linear", "epsilon"), clean, noise, t)
+    schedule = noise_schedule(1000, "linear", "v_prediction")
+    same, velocity = noisy_and_target(schedule, clean, noise, t)
+    kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+    assert torch.equal(noisy, same)
+    assert torch.equal(epsilon, noise)
+    assert torch.allclose(kept.sqrt() * velocity + (1 - kept).sqrt() * noisy, noise, atol=1e-5)
+    assert torch.allclose(kept.sqrt() * noisy - (1 - kept).sqrt() * velocity, clean, atol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
@@ -45,9 +62,7 @@ def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(sampler):
     schedule = noise_schedule(1000, "linear", "epsilon")
 
     def draw(seeds):
-        return denoise(
-            _ideal_noise(schedule), (1, 8, 8), seeds, schedule, sampler=sampler, steps=10, device=torch.device("cpu")
-        )
+        return denoise(_ideal(schedule), (1, 8, 8), seeds, schedule, sampler=sampler, steps=10, device=CPU)
 
     together, alone = draw([5, 6, 7]), draw([6])
     assert torch.allclose(together[1], alone[0], atol=1e-6)

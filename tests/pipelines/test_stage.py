@@ -45,6 +45,22 @@ def test_a_cut_file_stops_ingest_with_its_name_and_leaves_nothing(project, tmp_p
     assert not (project / "reports").exists()
 
 
+def test_a_cohort_without_test_patients_is_refused_before_any_training(tmp_path, monkeypatch):
+    import numpy as np
+    import pandas as pd
+
+    from cmr.errors import DataError
+    from cmr.store import SliceStore
+    from pipelines import cohort
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("generators: {names: [ddpm], train_on: [acdc], sources: [full]}")
+    index = pd.DataFrame({"subject": ["a", "b"], "split": ["train", "val"], "labelled": [True, True]})
+    SliceStore.write("data/slices/acdc", index, np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8), np.float16))
+    with pytest.raises(DataError, match="no patient is left for 'test'"):
+        cohort.main()
+
+
 def test_skip_bad_reports_it_and_goes_on(project, tmp_path):
     configure("real", acdc=tmp_path / "acdc", skip_bad=True)
     done = _ingest(project)
