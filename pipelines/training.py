@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,8 +119,3 @@ def _curve(entry: Entry) -> dict[str, float]:
 def _device_name() -> str:
     device = pick_device()
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-
-
-def forget(name: str) -> None:
-    """Removes a network's folder, so that a stage never leaves an old network beside new settings."""
-    shutil.rmtree(Path("runs") / name, ignore_errors=True)

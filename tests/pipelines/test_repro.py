@@ -79,7 +79,7 @@ def test_every_network_has_a_tracked_run_with_its_figures(finished):
     ddpm = runs["ddpm"]
     assert len(client.get_metric_history(ddpm.info.run_id, "train_loss")) > 2
     assert {"fidelity/ssim", "privacy/nn_l2"} <= ddpm.data.metrics.keys()
-    assert any(artifact.path.endswith("samples.png") for artifact in client.list_artifacts(ddpm.info.run_id))
+    assert any(artifact.path.endswith("samples.png") for artifact in client.list_artifacts(ddpm.info.run_id, "pictures"))
     before = len(runs)
     run(finished, "app.cli", "sync")
     assert len(client.search_runs([experiment.experiment_id])) == before
@@ -129,7 +129,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(project, stage):
     assert list(states.glob("*.pt")), "the training ended, or never began, before it could be killed"
     assert not (project / "runs" / network / "weights.safetensors").exists()
     output = run(project, "dvc", "repro", "--force", "--single-item", stage)
-    assert "0/40" not in output  # it went on, it did not begin anew
+    assert "| 0/40" not in output  # it went on, it did not begin anew
     assert _weights(project, network) == expected
     assert not list(states.glob("*.pt"))
 
