@@ -19,7 +19,7 @@ from models.device import pick_device
 from models.registry import generator_class
 from models.segmenter import Segmenter, predict
 from pipelines.pictures import save_pairs
-from pipelines.sampling import image_seeds
+from pipelines.sampling import image_seeds, run_key
 from pipelines.stage import run
 from pipelines.training import Job, train_job
 
@@ -34,7 +34,8 @@ def main(name: str) -> None:
     masks = one_hot(torch.from_numpy(np.array(chosen.masks))).to(device)
     seeds = image_seeds(seed, "validation", len(chosen))
     dataset = section("generators", GeneratorsSettings).train_on[0]
-    reader = load_network(Path(f"runs/segmenter/{dataset}-real"), Segmenter, device)
+    reads = Path(f"runs/segmenter/{dataset}-real")
+    reader = load_network(reads, Segmenter, device)
 
     def draw(network: Generator) -> np.ndarray:
         return network.sample(masks, seeds, sampler=how.sampler, steps=how.steps, precision="auto")[:, 0].float().cpu().numpy()
@@ -54,7 +55,7 @@ def main(name: str) -> None:
             train=settings,
             batches=SliceBatches(training.images, training.masks, batch=settings.batch, augment=augment, seed=seed),
             stores={"data/cohort/train": training, "data/cohort/val": validation},
-            params={"augment": vars(augment), "validation": vars(how)},
+            params={"augment": vars(augment), "validation": vars(how), "segmenter": run_key(reads)},
             seed=seed,
             loss=lambda network: network.loss,
             validate=validate,
