@@ -166,6 +166,6 @@ def test_data_versions_come_back(finished, tmp_path):
 
     git(clone, "checkout", "-q", "HEAD~1")
     run(clone, "dvc", "checkout", "--force")
-    assert not (clone / "data/raw/acdc/training/patient003").exists()
+    assert sorted(path.name for path in (clone / "data/raw/acdc/training").iterdir()) == ["patient001", "patient002"]
     assert SliceStore.open(clone / "data/slices/acdc").digest() == before
     assert ran(run(clone, "dvc", "repro", "slices@acdc")) == []
