@@ -32,8 +32,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One thread a worker: two workers with two threads each spend most of their time waiting for one another.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Removes what tools leave behind. Data, trained networks, the DVC cache and the tracking database stay.
 clean:
