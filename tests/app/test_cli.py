@@ -16,7 +16,7 @@ def project(tmp_path: Path) -> Path:
     """A project under git and DVC, with one stage that makes the report."""
     shutil.copytree(REPOSITORY / "profiles", tmp_path / "profiles")
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    subprocess.run(["dvc", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=tmp_path, check=True)
     command = "mkdir -p reports && echo a report > reports/report.html"
     (tmp_path / "dvc.yaml").write_text(f"stages:\n  report:\n    cmd: {command}\n    outs: [reports/report.html]\n")
     return tmp_path

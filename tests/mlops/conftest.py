@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,5 +46,5 @@ def versioned(project: Path) -> Path:
     """A project under git and DVC."""
     shutil.rmtree(project / ".dvc")
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
-    subprocess.run(["dvc", "init", "--quiet"], cwd=project, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=project, check=True)
     return project

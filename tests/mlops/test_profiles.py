@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,7 @@ def test_take_in_copies_under_dvc_and_leaves_the_original_alone(versioned: Path,
 
     configure("real", Path("data/raw/acdc"), take_in=True)  # where it lies already
     assert (taken / "training" / "patient002").is_dir()
-    status = subprocess.run(["dvc", "status", "--quiet"], cwd=versioned)
+    status = subprocess.run([sys.executable, "-m", "dvc", "status", "--quiet"], cwd=versioned)
     assert status.returncode == 0
 
 
