@@ -123,7 +123,9 @@ def test_mlflow_run_is_the_parent_of_the_trainings(project: Path) -> None:
     shutil.copyfile(REPOSITORY / "MLproject", project / "MLproject")
     shutil.copyfile(REPOSITORY / "python_env.yaml", project / "python_env.yaml")
     uri = f"sqlite:///{project / 'mlflow.db'}"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    activated = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": activated, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": uri}
+    environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
     command = [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "syncmri"]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
