@@ -79,6 +79,26 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def models(
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of this profile instead of params.yaml; nothing is written.", show_default=False),
+    ] = None,
+) -> None:
+    """List every network with its parameters, multiplications, memory and checkpoint. Nothing is trained or computed."""
+    from rich.console import Console
+
+    from mlops.profiles import merged
+    from mlops.settings import find_root, load_params
+
+    root = find_root()
+    params = merged(root, profile) if profile else load_params(root)
+    from mlops.sizes import cost_table  # the network libraries take seconds: a mistyped name is told before
+
+    Console().print(cost_table(params))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(context: typer.Context) -> None:
     """Bring everything up to date: `dvc repro`, then `sync`. Stage names and options are passed on to `dvc repro`."""

@@ -96,6 +96,32 @@ def mask_figures(
     }
 
 
+def redraw_figures(
+    generated: MaskMeasures, attempts: NDArray[np.integer], *, intervals: IntervalSettings, seed: int
+) -> Figures:
+    """What the filter that draws invalid masks anew has done.
+
+    Args:
+        generated: the masks as kept.
+        attempts: (N,) draws that each mask took; the first valid one was kept, or the last.
+
+    Returns:
+        ``valid_share_first_draw``, what ``valid_share`` would be without the filter, and the counts ``drawn_again`` and
+        ``stayed_invalid``.
+
+    Raises:
+        DataError: another number of attempts than of masks.
+    """
+    if attempts.shape != generated.subjects.shape:
+        raise DataError(f"attempts for {attempts.shape} masks, of which there are {generated.subjects.size}; sample them again")
+    valid = generated.anatomy["valid"].to_numpy()
+    return {
+        "valid_share_first_draw": bootstrap_share(valid & (attempts == 1), generated.subjects, intervals, seed),
+        "drawn_again": Figure(float((attempts > 1).sum()), n=attempts.size),
+        "stayed_invalid": Figure(float((~valid).sum()), n=attempts.size),
+    }
+
+
 def pseudo_patients(count: int, patients: int, seed: int) -> NDArray[np.int64]:
     """Deals ``count`` independent samples into as many bundles as there are real patients.
 

@@ -53,20 +53,39 @@ def bootstrap_mean(values: ArrayLike, patients: ArrayLike, settings: IntervalSet
     Raises:
         DataError: a value is not finite or the lengths differ.
     """
-    values, patients = _checked(values, patients)
+    return bootstrap_ratio(values, np.ones(np.shape(values)), patients, settings, seed)
+
+
+def bootstrap_ratio(
+    numerators: ArrayLike, denominators: ArrayLike, patients: ArrayLike, settings: IntervalSettings, seed: int
+) -> Figure:
+    """Ratio of two means over the same observations, which are resampled together; the interval is :func:`bootstrap_mean`'s.
+
+    Args:
+        numerators, denominators: (N,) finite numbers, the latter not negative.
+        patients: (N,) the patient of each pair.
+
+    Raises:
+        DataError: a value is not finite or the lengths differ.
+    """
+    values, patients = _checked(numerators, patients)
+    weights, _ = _checked(denominators, patients)
     if values.size == 0:
         return Figure.missing("no observations")
-    mean = float(values.mean())
-    sums, counts = _per_patient(values, patients)
-    n = sums.size
+    if not weights.sum():
+        return Figure.missing("a ratio to 0")
+    ratio = float(values.sum() / weights.sum())
+    above, below = (_per_patient(part, patients) for part in (values, weights))
+    n = above.size
     if n < 2:
-        return Figure(mean, n=values.size, reason=ONE_PATIENT)
-    # Counts of how often each patient is drawn: B x P, so that a resampled mean is one matrix product.
+        return Figure(ratio, n=values.size, reason=ONE_PATIENT)
+    # How often each patient is drawn: B x P, so that the resampled sums are one matrix product.
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=settings.bootstrap)
-    means = (drawn @ sums) / (drawn @ counts)
+    if not (drawn @ below).all():
+        return Figure(ratio, n=values.size, reason="no interval: a ratio to 0 for some draws of the patients")
     tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - settings.confidence) / 2, n - 1))
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Figure(mean, float(low), float(high), values.size)
+    low, high = np.quantile((drawn @ above) / (drawn @ below), [tail, 1 - tail])
+    return Figure(ratio, float(low), float(high), values.size)
 
 
 def bootstrap_share(hits: ArrayLike, patients: ArrayLike, settings: IntervalSettings, seed: int) -> Figure:
@@ -214,7 +233,6 @@ def _checked(values: ArrayLike, patients: ArrayLike) -> tuple[NDArray[np.float64
     return values, patients
 
 
-def _per_patient(values: NDArray[np.float64], patients: NDArray) -> tuple[NDArray, NDArray]:
-    """Sum and number of the values of each patient."""
-    _, inverse = np.unique(patients, return_inverse=True)
-    return np.bincount(inverse, weights=values), np.bincount(inverse).astype(float)
+def _per_patient(values: NDArray[np.float64], patients: NDArray) -> NDArray[np.float64]:
+    """Sum of the values of each patient."""
+    return np.bincount(np.unique(patients, return_inverse=True)[1], weights=values).astype(float)

@@ -6,8 +6,9 @@ from typing import Any
 
 from cmr.errors import DataError
 from cmr.readers import READERS
-from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, nearest
-from models.registry import GENERATORS
+from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, autoencoder_fault, nearest
+from models.masks import MaskDDPM
+from models.registry import GENERATORS, generator_class
 
 
 def disagreements(checked: dict[str, Any]) -> list[str]:
@@ -21,7 +22,24 @@ def disagreements(checked: dict[str, Any]) -> list[str]:
         *_phantom(checked["phantom"], checked["data"]),
         *_generators(checked["generators"], checked["data"]),
         *_setups(checked["utility.setups"], checked["generators"], checked["data"]),
+        *_samplers("masks", MaskDDPM.samplers, [("sampling", checked["masks.sampling"])]),
+        *(fault for name in GENERATORS if f"{name}.network" in checked for fault in _generator(name, checked)),
     ]
+
+
+def _generator(name: str, checked: dict[str, Any]) -> Iterator[str]:
+    kind, sampling, train = generator_class(name), checked[f"{name}.sampling"], checked[f"{name}.train"]
+    yield from _samplers(name, kind.samplers, [("sampling", sampling), ("validation", checked[f"{name}.validation"])])
+    if sampling.guidance != 1 and train.mask_drop == 0:
+        told = f"found {sampling.guidance}, but the training leaves no mask out ({name}.train.mask_drop: 0)"
+        yield f"{name}.sampling.guidance: {told}."
+    if fault := autoencoder_fault(name, checked[f"{name}.autoencoder"]):
+        yield fault
+
+
+def _samplers(name: str, known: tuple[str, ...], blocks: list[tuple[str, Any]]) -> Iterator[str]:
+    for block, settings in blocks:
+        yield from _unknown(f"{name}.{block}.sampler", [settings.sampler], list(known), f"samplers of {name}")
 
 
 def _data(data: DataSettings) -> Iterator[str]:

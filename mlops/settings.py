@@ -7,9 +7,10 @@ import difflib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import UnionType
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -74,18 +75,23 @@ SECTIONS: dict[str, Any] = {
     "privacy.holdout": "cmr.splits:HoldoutSettings",
     "privacy.neighbours": "evaluation.privacy.neighbours:NeighbourSettings",
     "augment": "models.config:AugmentSettings",
-    "validation": "models.config:ValidationSettings",
+    "validation.images": int,
     "generators": GeneratorsSettings,
     "masks.network": "models.masks:MaskNetwork",
     "masks.train": "models.config:TrainSettings",
-    "masks.sampling": "models.config:SamplingSettings",
+    "masks.sampling": "models.config:MaskSamplingSettings",
     "segmenter.network": "models.segmenter:SegmenterNetwork",
     "segmenter.train": "models.config:TrainSettings",
     "utility.setups": tuple[str, ...],
     "evaluation": "evaluation.statistics:IntervalSettings",
     "tracking.experiment": str,
 }
-_OF_A_GENERATOR = {"train": "models.config:TrainSettings", "sampling": "models.config:SamplingSettings"}
+_OF_A_GENERATOR = {
+    "autoencoder": "models.vqvae:Autoencoder",
+    "train": "models.config:GeneratorTrainSettings",
+    "validation": "models.config:CheckSettings",
+    "sampling": "models.config:ImageSamplingSettings",
+}
 
 
 def sections(params: dict[str, Any]) -> dict[str, Any]:
@@ -175,6 +181,32 @@ def check(value: Any, cls: type[T], name: str) -> T:
         raise DataErrors(f"{PARAMS}: {len(faults)} setting(s) cannot be used:", faults) from error
 
 
+def generator_config(params: dict[str, Any], name: str) -> Any:
+    """The complete settings of a generator's network: its ``network`` block and, for one of latents, its autoencoder's.
+
+    Raises:
+        DataError: there is no such generator, a setting cannot be used, or an autoencoder is missing or not wanted.
+    """
+    from models.registry import network_config
+
+    config: Any = check(lookup(params, f"{name}.network"), network_config(name), f"{name}.network")
+    autoencoder = check(lookup(params, f"{name}.autoencoder"), _resolve(_OF_A_GENERATOR["autoencoder"]), f"{name}.autoencoder")
+    if fault := autoencoder_fault(name, autoencoder):
+        raise DataError(fault)
+    return config if autoencoder is None else replace(config, autoencoder=autoencoder.network)
+
+
+def autoencoder_fault(name: str, autoencoder: Any) -> str:
+    """Why these settings of a generator's autoencoder, or None, do not fit the generator; empty where they do."""
+    from models.registry import network_config
+
+    of_latents = "autoencoder" in {field.name for field in fields(network_config(name))}
+    if of_latents == (autoencoder is not None):
+        return ""
+    expected = "settings of an autoencoder, since it draws latents" if of_latents else "null, since it draws pixels"
+    return f"{name}.autoencoder: expected {expected}. profiles/paper.yaml shows how."
+
+
 def validate_all(params: dict[str, Any]) -> None:
     """Check every section and what must agree between sections; imports the networks' settings, hence torch.
 
@@ -261,8 +293,14 @@ def _describe(fault: Any, cls: Any, name: str) -> str:
 def _field_names(cls: Any, places: list[Any]) -> list[str]:
     """Names of the fields of the dataclass that lies at ``places`` inside ``cls``."""
     for place in places:
+        cls = _without_none(cls)
         if is_dataclass(cls):
             cls = next((field.type for field in fields(cls) if field.name == place), None)
         elif get_origin(cls) in (dict, tuple):
             cls = next(argument for argument in reversed(get_args(cls)) if argument is not ...)
+    cls = _without_none(cls)
     return [field.name for field in fields(cls)] if is_dataclass(cls) else []
+
+
+def _without_none(cls: Any) -> Any:
+    return next((kind for kind in get_args(cls) if is_dataclass(kind)), cls) if get_origin(cls) is UnionType else cls

@@ -23,6 +23,7 @@ from mlops.settings import load_params, read_yaml
 FIGURES = Path("reports", "figures")
 PICTURES = "syncmri.pictures"
 _CURVES_WITHOUT = ("step",)
+_OUTCOMES = ("best", "codebook", "reconstruction")  # blocks of run.json that are figures of the trained network itself
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ def sync_network(tracking: Tracking, name: str) -> Run:
     curves = _curves(folder / "history.csv", started)
     there = tracking.points(run, {point.key for point in curves})
     tracking.log(run, [point for point in curves if (point.key, point.step) not in there])
-    outcome = {"cost/train_seconds": record["seconds"], **{f"best/{key}": value for key, value in record["best"].items()}}
+    outcome = {"cost/train_seconds": record["seconds"]}
+    for block in _OUTCOMES:
+        outcome |= {f"{block}/{key}": value for key, value in record.get(block, {}).items()}
     _set_metrics(tracking, run, {key: float(value) for key, value in outcome.items() if value is not None}, ended)
     _set_tags(tracking, run, {"device": record["device"]})
     _pictures(tracking, run, folder)
@@ -158,12 +161,13 @@ def _git(root: Path) -> dict[str, str]:
 
 
 def _pictures(tracking: Tracking, run: Run, folder: Path) -> None:
-    pictures = sorted(folder.glob("*.png"))
+    pictures = sorted(folder.rglob("*.png"))
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in pictures)).hexdigest()
     if not pictures or run.data.tags.get(PICTURES) == digest:
         return
     for path in pictures:
-        tracking.client.log_artifact(run.info.run_id, str(path), "pictures")
+        place = Path("pictures") / path.parent.relative_to(folder)
+        tracking.client.log_artifact(run.info.run_id, str(path), place.as_posix())
     tracking.log(run, tags={PICTURES: digest})  # last, so that an upload cut short is done again
 
 

@@ -31,6 +31,7 @@ class LiveRun:
         self.every = every
         self._root, self._about = root.absolute(), about
         self._waiting: list[Metric] = []
+        self._pictures: list[Path] = []
         self._sent: set[tuple[str, int]] = set()
         self._tracking: Tracking | None = None
         self._run: Run | None = None
@@ -43,6 +44,10 @@ class LiveRun:
         self._waiting += [Metric(key, float(value), now, step) for key, value in values.items() if not math.isnan(value)]
         if time.monotonic() >= self._next:
             self._flush()
+
+    def picture(self, path: Path) -> None:
+        """Send a picture of the training's present state, with the next points."""
+        self._pictures.append(path)
 
     def close(self) -> None:
         """Send what is still waiting, unless the server was down a moment ago."""
@@ -71,6 +76,9 @@ class LiveRun:
         self._tracking.log(self._run, new)
         self._sent |= {(point.key, point.step) for point in new}
         self._waiting = []
+        while self._pictures:
+            self._tracking.client.log_artifact(self._run.info.run_id, str(self._pictures[0]), "pictures/samples")
+            self._pictures.pop(0)
 
 
 def record_network(root: Path, name: str) -> None:

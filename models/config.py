@@ -17,6 +17,9 @@ class TrainSettings:
     max_steps: int | None
     """Cap on optimisation steps; null: none."""
     batch: int
+    micro_batch: int | None
+    """Slices that pass through the network at a time, their gradients summed to the batch's; null: the whole batch. Bounds
+    memory and changes no result beyond rounding."""
     optimiser: Literal["adam", "adamw"]
     learning_rate: float
     weight_decay: float
@@ -34,8 +37,22 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_steps is None:
             raise ValueError("a training needs 'epochs' or 'max_steps', found null for both")
-        if min(self.batch, self.validations, self.epochs or 1, self.max_steps or 1) < 1:
-            raise ValueError("batch, validations, epochs and max_steps must be at least 1")
+        counts = (self.batch, self.validations, self.epochs, self.max_steps, self.micro_batch)
+        if min(count for count in counts if count is not None) < 1:
+            raise ValueError("batch, micro_batch, validations, epochs and max_steps must be at least 1")
+
+
+@dataclass(frozen=True)
+class GeneratorTrainSettings(TrainSettings):
+    """How a generator of images is trained."""
+
+    mask_drop: float
+    """Share of the slices that are shown without their mask, in [0, 1): what guidance in sampling needs; 0: never."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.mask_drop < 1:
+            raise ValueError(f"mask_drop must lie in [0, 1), found {self.mask_drop}")
 
 
 @dataclass(frozen=True)
@@ -55,23 +72,60 @@ class AugmentSettings:
 
 
 @dataclass(frozen=True)
-class SamplingSettings:
-    """How images or masks are drawn from a trained diffusion network."""
+class ScheduleSettings:
+    """The forward process of a diffusion model: how much noise there is at each time step."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    sampler: Literal["ddpm", "ddim", "dpm++"]
+    timesteps: int
+    kind: Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+    """How β rises from ``beta_start`` to ``beta_end``: evenly, evenly in √β, or as a cosine in ᾱ (which takes neither)."""
+    beta_start: float
+    beta_end: float
+    prediction: Literal["epsilon", "v_prediction"]
+    """What the network learns to tell: the noise, or √ᾱ·noise - √(1 - ᾱ)·x_0."""
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How a generator draws the images that it is scored by while it trains."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    sampler: str
     steps: int
-    batch: int
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How images or masks are drawn from a trained network."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    sampler: str
+    """One of those that the network knows (``samplers`` of its class)."""
+    steps: int
+    micro_batch: int
+    """Images at a time: bounds memory, changes no image."""
     precision: Precision
 
 
 @dataclass(frozen=True)
-class ValidationSettings:
-    """The few fixed validation masks on which a generator is scored while it trains, by mask adherence."""
+class MaskSamplingSettings(SamplingSettings):
+    """How masks are drawn."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    attempts: int
+    """Draws a mask at most: above 1, a mask that is anatomically not valid is drawn again with another seed."""
 
-    images: int
-    sampler: Literal["ddpm", "ddim", "dpm++"]
-    steps: int
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1, found {self.attempts}")
+
+
+@dataclass(frozen=True)
+class ImageSamplingSettings(SamplingSettings):
+    """How images are drawn for masks."""
+
+    guidance: float
+    """Scale of classifier-free guidance on the mask; 1: off. Others need a training with ``mask_drop`` above 0, and two
+    network passes where 1 needs one."""

@@ -11,14 +11,16 @@ from torch.nn import functional as F
 
 from cmr.labels import CLASSES
 from models.base import Generator
-from models.config import Precision
+from models.config import Precision, ScheduleSettings
+from models.data import Randoms
 from models.device import autocast
-from models.diffusion import Prediction, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.diffusion import SAMPLERS, Watch, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.guidance import guided
 
 
 @dataclass(frozen=True)
 class DDPMNetwork:
-    """Shape of the UNet and of its noise schedule."""
+    """Shape of the UNet, and its noise schedule."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -28,15 +30,14 @@ class DDPMNetwork:
     """One a level, finest first; the decoder mirrors it."""
     head_channels: int
     norm_groups: int
-    timesteps: int
-    beta_schedule: str
-    prediction: Prediction
+    schedule: ScheduleSettings
 
 
 class DDPM(Generator):
     """In pixel space: noisy image and one-hot mask in, noise (or v) out."""
 
     Config = DDPMNetwork
+    samplers = SAMPLERS
 
     def __init__(self, config: DDPMNetwork):
         super().__init__()
@@ -55,14 +56,15 @@ class DDPM(Generator):
             norm_num_groups=config.norm_groups,
             act_fn="silu",
         )
-        self.schedule = noise_schedule(config.timesteps, config.beta_schedule, config.prediction)
-        self.timesteps = config.timesteps
+        self.config = config
+        self.schedule = noise_schedule(config.schedule)
+        self.timesteps = config.schedule.timesteps
 
     def _predict(self, noisy: Tensor, t: Tensor, masks: Tensor) -> Tensor:
         return self.unet(torch.cat([noisy, masks], dim=1), t).sample
 
-    def loss(self, images: Tensor, masks: Tensor, rng: torch.Generator) -> Tensor:
-        t, noise = draw_times_and_noise(images, self.timesteps, rng)
+    def loss(self, images: Tensor, masks: Tensor, randoms: Randoms) -> Tensor:
+        t, noise = draw_times_and_noise(tuple(images.shape[1:]), self.timesteps, randoms, images.device)
         prediction, target = self.denoising_error(images, masks, t, noise)
         return F.mse_loss(prediction.float(), target)
 
@@ -72,11 +74,20 @@ class DDPM(Generator):
 
     @torch.no_grad()
     def sample(
-        self, masks: Tensor, seeds: Sequence[int], *, sampler: str, steps: int, precision: Precision = "float32"
+        self,
+        masks: Tensor,
+        seeds: Sequence[int],
+        *,
+        sampler: str,
+        steps: int,
+        guidance: float = 1.0,
+        precision: Precision = "float32",
+        watch: Watch | None = None,
     ) -> Tensor:
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with autocast(masks.device, precision):
-                return self._predict(x, t, masks)
+                return guided(lambda given: self._predict(x, t, given), masks, guidance)
 
-        shape = (1, *masks.shape[-2:])
-        return denoise(predict, shape, seeds, self.schedule, sampler=sampler, steps=steps, device=masks.device).clamp(-1, 1)
+        shape = self.noise_shape(masks.shape[-1])
+        images = denoise(predict, shape, seeds, self.schedule, sampler=sampler, steps=steps, device=masks.device, watch=watch)
+        return images.clamp(-1, 1)

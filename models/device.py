@@ -1,10 +1,12 @@
 """Where to compute and in which precision."""
 
 import contextlib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import torch
 
+from cmr.errors import DataError
 from models.config import Precision
 
 
@@ -26,3 +28,21 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "bf16" or (precision == "auto" and has_bf16(device)):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def memory_advice(parameter: str, value: int) -> Iterator[None]:
+    """Turns running out of memory inside into a :class:`DataError` that says which parameter to lower.
+
+    Args:
+        parameter: dotted key of the images that pass through the network at a time; ``value``: what it is now.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # The CPU's allocator has no exception class of its own.
+        told = ("can't allocate memory", "not enough memory")
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(text in str(error) for text in told):
+            raise
+        advice = f"lower '{parameter}' (now {value})" if value > 1 else "lower the network's widths or 'slices.size'"
+        raise DataError(f"Out of memory: {advice}. The device said: {str(error).splitlines()[0]}") from error

@@ -5,50 +5,62 @@ Ho et al., "Denoising diffusion probabilistic models", 2020 (``ddpm``); Song et 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-Prediction = Literal["epsilon", "v_prediction"]
+from models.config import ScheduleSettings
+from models.data import Randoms
 
-# Time steps even in log signal-to-noise: with the default, even in t, 20 steps of dpm++ reach 3/4 of a Gaussian's true
-# standard deviation; with these, 10 steps reach all of it. Thresholding at 1 clips the estimate of x_0 to the data's range,
-# as the other two samplers do: at the noisiest step it is the network's error times 150, and a run away from there is lost.
-_SAMPLERS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ddpm": (DDPMScheduler, {}),
-    "ddim": (DDIMScheduler, {}),
-    "dpm++": (DPMSolverMultistepScheduler, {"use_lu_lambdas": True, "thresholding": True, "sample_max_value": 1.0}),
-}
+SAMPLERS = ("ddpm", "ddim", "dpm++")
+Watch = Callable[[float, Callable[[], Tensor]], None]
+"""Told of each state on the way from noise to image: 1 - t/T (0 noise, 1 image), and how to get the state."""
 
 
-def noise_schedule(timesteps: int, beta_schedule: str, prediction: Prediction) -> Any:
-    """The forward process q(x_t | x_0) of the paper's section III-B1 for data in [-1, 1].
+def noise_schedule(settings: ScheduleSettings, *, bounded: bool = True) -> Any:
+    """The forward process q(x_t | x_0) of the paper's section III-B1.
 
     Args:
-        prediction: what the network learns to tell: ``epsilon``, the noise, as in the paper, or ``v_prediction``, which is
-            √ᾱ·noise - √(1 - ᾱ)·x_0 (Salimans and Ho 2022, doi:10.48550/arXiv.2202.00512).
+        bounded: the data lie in [-1, 1], and so estimates of x_0 are clipped there while sampling; False for latents.
     """
     return DDPMScheduler(
-        num_train_timesteps=timesteps, beta_schedule=beta_schedule, prediction_type=prediction, clip_sample=True
+        num_train_timesteps=settings.timesteps,
+        beta_schedule=settings.kind,
+        beta_start=settings.beta_start,
+        beta_end=settings.beta_end,
+        prediction_type=settings.prediction,
+        clip_sample=bounded,
     )
 
 
 def noisy_and_target(schedule: Any, clean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """x_t, and what the network should tell of it, both of the shape of ``clean`` (B, ...); ``t`` is (B,) integer."""
+    """x_t, and what the network should tell of it, both of the shape of ``clean`` (B, ...); ``t`` is (B,) integer.
+
+    The target is the noise ε, as in the paper, or v = √ᾱ·ε - √(1 - ᾱ)·x_0 (Salimans and Ho 2022,
+    doi:10.48550/arXiv.2202.00512).
+    """
     target = noise if schedule.config.prediction_type == "epsilon" else schedule.get_velocity(clean, noise, t)
     return schedule.add_noise(clean, noise, t), target
 
 
-def draw_times_and_noise(like: Tensor, timesteps: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Uniform integer times (B,) and standard normal noise of the shape of ``like``, on its device.
+def draw_times_and_noise(
+    shape: tuple[int, ...], timesteps: int, randoms: Randoms, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Uniform integer times (B,) and standard normal noise (B, *shape), each image's from its own source.
 
     They are drawn on the CPU, so that a training run sees the same numbers on every device.
     """
-    t = torch.randint(0, timesteps, (len(like),), generator=rng)
-    noise = torch.randn(like.shape, generator=rng)
-    return t.to(like.device), noise.to(like.device)
+    t = torch.cat([torch.randint(0, timesteps, (1,), generator=random) for random in randoms])
+    noise = torch.stack([torch.randn(shape, generator=random) for random in randoms])
+    return t.to(device), noise.to(device)
+
+
+def seeded_noise(shape: tuple[int, ...], randoms: Randoms, device: torch.device) -> Tensor:
+    """Standard normal noise (B, *shape), each image's from its own source."""
+    return torch.stack([torch.randn(shape, generator=random) for random in randoms]).to(device)
 
 
 @torch.no_grad()
@@ -61,6 +73,7 @@ def denoise(
     sampler: str,
     steps: int,
     device: torch.device,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Runs the reverse process from noise.
 
@@ -71,18 +84,38 @@ def denoise(
         schedule: the forward process that the network was trained with.
         sampler: ``ddpm`` (ancestral), ``ddim`` (deterministic) or ``dpm++`` (second order, deterministic).
         steps: network passes, at most the schedule's number of time steps.
+        watch: is told each state, the first being noise.
 
     Returns:
         (B, *shape) float32.
     """
-    kind, options = _SAMPLERS[sampler]
-    scheduler = kind.from_config(schedule.config, **options)
+    scheduler = _scheduler(sampler, schedule)
     scheduler.set_timesteps(steps)
-    generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-    x = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+    randoms = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    x = seeded_noise(shape, randoms, device)
     # The deterministic samplers refuse, or do not need, a source of noise.
-    noise = {"generator": generators} if sampler == "ddpm" else {}
+    noise = {"generator": randoms} if sampler == "ddpm" else {}
     for t in scheduler.timesteps:
+        if watch:
+            watch(1 - (int(t) + 1) / schedule.config.num_train_timesteps, partial(_as_is, x))
         prediction = predict(x, t.expand(len(x)).to(device)).float()
         x = scheduler.step(prediction, t, x, **noise).prev_sample
+    if watch:
+        watch(1.0, partial(_as_is, x))
     return x
+
+
+def _as_is(state: Tensor) -> Tensor:
+    return state
+
+
+def _scheduler(sampler: str, schedule: Any) -> Any:
+    if sampler != "dpm++":
+        # Trailing: few steps begin at the last time, where there is nothing but noise, as the start is.
+        kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}[sampler]
+        return kind.from_config(schedule.config, timestep_spacing="trailing")
+    # Time steps even in log signal-to-noise: with the default, even in t, 20 steps of dpm++ reach 3/4 of a Gaussian's true
+    # standard deviation; with these, 10 steps reach all of it. Thresholding at 1 clips the estimate of x_0 to the data's range,
+    # as the other two samplers do: at the noisiest step it is the network's error times 150, and a run away from there is lost.
+    clip = {"thresholding": True, "sample_max_value": 1.0} if schedule.config.clip_sample else {}
+    return DPMSolverMultistepScheduler.from_config(schedule.config, use_lu_lambdas=True, **clip)

@@ -11,14 +11,15 @@ from torch.nn import functional as F
 
 from cmr.labels import CLASSES
 from models.base import MaskGenerator
-from models.config import Precision
+from models.config import Precision, ScheduleSettings
+from models.data import Randoms
 from models.device import autocast
-from models.diffusion import Prediction, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.diffusion import SAMPLERS, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
 
 
 @dataclass(frozen=True)
 class MaskNetwork:
-    """Shape of the UNet and of its noise schedule."""
+    """Shape of the UNet, and its noise schedule."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -28,15 +29,14 @@ class MaskNetwork:
     """One a level, finest first."""
     head_channels: int
     norm_groups: int
-    timesteps: int
-    beta_schedule: str
-    prediction: Prediction
+    schedule: ScheduleSettings
 
 
 class MaskDDPM(MaskGenerator):
     """Diffusion of one-hot masks scaled to [-1, 1]; a sample's label is its largest channel."""
 
     Config = MaskNetwork
+    samplers = SAMPLERS
 
     def __init__(self, config: MaskNetwork):
         super().__init__()
@@ -54,11 +54,12 @@ class MaskDDPM(MaskGenerator):
             num_head_channels=config.head_channels,
             norm_num_groups=config.norm_groups,
         )
-        self.schedule = noise_schedule(config.timesteps, config.beta_schedule, config.prediction)
-        self.timesteps = config.timesteps
+        self.config = config
+        self.schedule = noise_schedule(config.schedule)
+        self.timesteps = config.schedule.timesteps
 
-    def loss(self, masks: Tensor, rng: torch.Generator) -> Tensor:
-        t, noise = draw_times_and_noise(masks, self.timesteps, rng)
+    def loss(self, masks: Tensor, randoms: Randoms) -> Tensor:
+        t, noise = draw_times_and_noise(tuple(masks.shape[1:]), self.timesteps, randoms, masks.device)
         prediction, target = self.denoising_error(masks, t, noise)
         return F.mse_loss(prediction.float(), target)
 

@@ -8,6 +8,8 @@ from cmr.errors import DataError
 # Held as text so that listing the names costs no import of a network library.
 GENERATORS: dict[str, str] = {
     "ddpm": "models.ddpm:DDPM",
+    "ldm": "models.ldm:LDM",
+    "fm": "models.fm:FlowMatching",
 }
 
 

@@ -1,7 +1,8 @@
 """The one training loop: mask DDPM, generators and segmenter all pass through it. Read it from top to bottom.
 
-Whatever is random at a step (batch, augmentation, time, noise, dropout) is drawn from a seed made of the run's seed and the
-step's number. A run that was killed and resumed therefore ends, on a CPU, with exactly the weights of one that was not.
+Whatever is random at a step (batch, augmentation, time, noise, dropout) is drawn from seeds made of the run's seed and the
+step's number, what concerns one image from a seed of its own. A run that was killed and resumed therefore ends, on a CPU, with
+exactly the weights of one that was not.
 """
 
 import copy
@@ -18,10 +19,10 @@ from tqdm import tqdm
 
 from models.checkpoint import load_state, save_state
 from models.config import TrainSettings
-from models.data import SliceBatches, step_seed
-from models.device import autocast
+from models.data import Randoms, SliceBatches, step_randoms, step_seed
+from models.device import autocast, memory_advice
 
-Loss = Callable[[Tensor | None, Tensor, torch.Generator], Tensor]
+Loss = Callable[[Tensor | None, Tensor, Randoms], Tensor]
 
 
 class TrainingDivergedError(RuntimeError):
@@ -67,16 +68,17 @@ def train(
 
     Args:
         network: already on its device.
-        loss: maps (images or None, one-hot masks, CPU generator) to a scalar.
+        loss: maps (images or None, one-hot masks, one random source an image) to a scalar, the mean over the images.
         batches: where batches come from.
         settings: the training block of the network.
         seed: of everything random.
         state: file for resuming; read if it is there, removed by the caller when the result is safe.
         validate: scores the network as it would be kept, higher is better; the best scored weights are kept.
         on_epoch: is told each entry of the history as it is made.
-        label: names the progress bar.
+        label: names the network, as in ``params.yaml``, with what it is trained on behind a slash.
 
     Raises:
+        DataError: the memory does not suffice; names the parameter to lower.
         TrainingDivergedError: when the loss is not finite.
     """
     device = next(network.parameters()).device
@@ -95,24 +97,21 @@ def train(
 
     bar = tqdm(range(start, total), initial=start, total=total, desc=label, unit="step", mininterval=2, dynamic_ncols=True)
     for step in bar:
-        rng = torch.Generator().manual_seed(step_seed(seed, step))
-        torch.manual_seed(step_seed(seed, step))  # dropout, which no generator reaches
+        torch.manual_seed(step_seed(seed, step))  # dropout, which no source of an image's own reaches
         network.train()
         rate = learning_rate(settings, step, total)
         for group in optimiser.param_groups:
             group["lr"] = rate
 
-        images, masks = batches(step, rng)
-        with autocast(device, settings.precision):
-            value = loss(None if images is None else images.to(device), masks.to(device), rng)
         optimiser.zero_grad(set_to_none=True)
-        value.backward()
+        with memory_advice(f"{label.split('/')[0]}.train.micro_batch", settings.micro_batch or batches.batch):
+            value = _backward(loss, batches, step, step_randoms(seed, step, batches.batch), settings, device)
         if settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
         optimiser.step()
         if settings.ema:
             _update_average(average, network, ema_decay(settings.ema, step))
-        running, counted = running + value.detach(), counted + 1
+        running, counted = running + value, counted + 1
 
         done = step + 1
         result.seconds = seconds_before + time.monotonic() - clock
@@ -138,6 +137,24 @@ def train(
     if not result.weights:
         result.best_step, result.weights = total, _copy_of(average)
     return result
+
+
+def _backward(
+    loss: Loss, batches: SliceBatches, step: int, randoms: Randoms, settings: TrainSettings, device: torch.device
+) -> Tensor:
+    """The loss of one step's batch; its gradients are added up over micro batches."""
+    images, masks = batches(step, randoms)
+    size = settings.micro_batch or len(masks)
+    value = torch.zeros((), device=device)
+    for start in range(0, len(masks), size):
+        rows = slice(start, start + size)
+        seen = masks[rows].to(device)
+        with autocast(device, settings.precision):
+            part = loss(None if images is None else images[rows].to(device), seen, randoms[rows])
+        part = part * (len(seen) / len(masks))
+        part.backward()
+        value += part.detach()
+    return value
 
 
 def total_steps(settings: TrainSettings, steps_per_epoch: int) -> int:

@@ -27,15 +27,25 @@ def save_masks(masks: NDArray[np.uint8], path: Path) -> None:
 
 def save_pairs(masks: NDArray[np.uint8], real: NDArray, synthetic: NDArray, path: Path) -> None:
     """Three rows, mask, real and synthetic, a column a slice; images (N, H, W) in [-1, 1]."""
-    shown = min(len(masks), 2 * _COLUMNS)
-    figure, axes = plt.subplots(3, shown, figsize=(shown, 3.2), squeeze=False)
-    for column in range(shown):
-        axes[0, column].imshow(masks[column], cmap=COLOURS, vmin=0, vmax=CLASSES - 1, interpolation="nearest")
-        for row, images in ((1, real), (2, synthetic)):
-            axes[row, column].imshow(np.asarray(images[column], np.float32), cmap="gray", vmin=-1, vmax=1)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    for row, name in enumerate(("mask", "real", "synthetic")):
+    _save_rows({"mask": masks, "real": real, "synthetic": synthetic}, path)
+
+
+def save_reconstructions(images: NDArray, reconstructions: NDArray, path: Path) -> None:
+    """Two rows, the slice and what its autoencoder makes of it; images (N, H, W) in [-1, 1]."""
+    _save_rows({"slice": images, "rebuilt": reconstructions}, path)
+
+
+def _save_rows(rows: dict[str, NDArray], path: Path) -> None:
+    """Named rows of label maps (uint8) or images, at most 16 columns."""
+    shown = min(2 * _COLUMNS, *map(len, rows.values()))
+    figure, axes = plt.subplots(len(rows), shown, figsize=(shown, 1.07 * len(rows)), squeeze=False)
+    for row, (name, pictures) in enumerate(rows.items()):
+        for axis, picture in zip(axes[row], pictures, strict=False):
+            if picture.dtype == np.uint8:
+                axis.imshow(picture, cmap=COLOURS, vmin=0, vmax=CLASSES - 1, interpolation="nearest")
+            else:
+                axis.imshow(np.asarray(picture, np.float32), cmap="gray", vmin=-1, vmax=1)
+            axis.set(xticks=[], yticks=[])
         axes[row, 0].set_ylabel(name)
     _save(figure, path)
 

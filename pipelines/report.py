@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cmr.files import whole_file, whole_folder
-from pipelines.reporting.gallery import grid_arrays
+from pipelines.reporting.grids import on_test_masks
 from pipelines.reporting.metrics import gather
 from pipelines.reporting.page import render
 from pipelines.reporting.pictures import grid_picture
@@ -30,8 +30,7 @@ def write_report(root: Path) -> Path:
     with whole_folder(reports / "plots") as plots:
         _loss_table(project.networks).to_csv(plots / "loss.csv", index=False)
         _utility_table(metrics["utility"]).to_csv(plots / "utility.csv", index=False)
-        rows = [row for name in project.generators for row in grid_arrays(project, name)]
-        if rows:
+        if rows := on_test_masks(project).rows:
             grid_picture(rows).save(plots / "grid.png")
     write_json(reports / "metrics.json", metrics)
     with whole_file(reports / "report.html") as file:

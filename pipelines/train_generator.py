@@ -4,18 +4,21 @@ The checkpoint kept is the one whose images follow their masks best, as a segmen
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cmr.store import SliceStore
 from evaluation.adherence import mask_adherence
-from mlops.settings import GeneratorsSettings, section
+from mlops.settings import GeneratorsSettings, generator_config, load_params, section
 from models.base import Generator
 from models.checkpoint import load_network
-from models.config import AugmentSettings, TrainSettings, ValidationSettings
+from models.config import AugmentSettings, CheckSettings, GeneratorTrainSettings
 from models.data import SliceBatches, one_hot
 from models.device import pick_device
+from models.guidance import drop_masks
 from models.registry import generator_class
 from models.segmenter import Segmenter, predict
 from pipelines.pictures import save_pairs
@@ -26,42 +29,69 @@ from pipelines.training import Job, train_job
 
 def main(name: str) -> None:
     training, validation = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/val")
-    kind = generator_class(name)
-    settings, augment, seed = section(f"{name}.train", TrainSettings), section("augment", AugmentSettings), section("seed", int)
-    how = section("validation", ValidationSettings)
-    chosen = _heart_rich(validation, how.images)
-    device = pick_device()
-    masks = one_hot(torch.from_numpy(np.array(chosen.masks))).to(device)
-    seeds = image_seeds(seed, "validation", len(chosen))
-    dataset = section("generators", GeneratorsSettings).train_on[0]
-    reads = Path(f"runs/segmenter/{dataset}-real")
-    reader = load_network(reads, Segmenter, device)
+    settings, augment = section(f"{name}.train", GeneratorTrainSettings), section("augment", AugmentSettings)
+    seed, count, how = section("seed", int), section("validation.images", int), section(f"{name}.validation", CheckSettings)
+    reads = Path(f"runs/segmenter/{section('generators', GeneratorsSettings).train_on[0]}-real")
+    config, autoencoder = generator_config(load_params(), name), Path("runs/autoencoder") / name
+    check = _AdherenceCheck(_heart_rich(validation, count), how, load_network(reads, Segmenter, pick_device()), seed)
 
-    def draw(network: Generator) -> np.ndarray:
-        return network.sample(masks, seeds, sampler=how.sampler, steps=how.steps, precision="auto")[:, 0].float().cpu().numpy()
+    def build(config: Any) -> Generator:
+        network: Generator = generator_class(name)(config)
+        if (trained := getattr(config, "autoencoder", None)) is not None:
+            images = torch.from_numpy(np.array(training.images, np.float32))[:, None]
+            network.adopt(_autoencoder(autoencoder, trained), images)
+        return network
 
-    def validate(network: Generator) -> float:
-        return float(mask_adherence(predict(reader, draw(network), batch=64), chosen.masks).mean())
+    def loss(network: Generator) -> Any:
+        return lambda images, masks, randoms: network.loss(images, drop_masks(masks, settings.mask_drop, randoms), randoms)
 
-    def pictures(network: Generator, folder: Path) -> None:
-        save_pairs(chosen.masks, np.asarray(chosen.images), draw(network), folder / "samples.png")
-
+    stands_on = {"autoencoder": run_key(autoencoder)} if getattr(config, "autoencoder", None) is not None else {}
     train_job(
         Job(
             name=name,
             kind="generator",
-            build=kind,
-            config=section(f"{name}.network", kind.Config),
+            build=build,
+            config=config,
             train=settings,
             batches=SliceBatches(training.images, training.masks, batch=settings.batch, augment=augment, seed=seed),
             stores={"data/cohort/train": training, "data/cohort/val": validation},
-            params={"augment": vars(augment), "validation": vars(how), "segmenter": run_key(reads)},
+            params={
+                "augment": vars(augment),
+                "validation": {"images": count, **vars(how)},
+                "segmenter": run_key(reads),
+                **stands_on,
+            },
             seed=seed,
-            loss=lambda network: network.loss,
-            validate=validate,
-            pictures=pictures,
+            loss=loss,
+            validate=check.score,
+            picture=check.picture,
         )
     )
+
+
+class _AdherenceCheck:
+    """Mask adherence on a few fixed validation masks, and the grid of the pictures that it was read from."""
+
+    def __init__(self, chosen: SliceStore, how: CheckSettings, reader: Segmenter, seed: int):
+        self._chosen, self._how, self._reader = chosen, how, reader
+        self._masks = one_hot(torch.from_numpy(np.array(chosen.masks))).to(pick_device())
+        self._seeds = image_seeds(seed, "validation", len(chosen))
+        self._drawn: NDArray[np.float32] = np.empty(0, np.float32)
+
+    def score(self, network: Generator) -> float:
+        drawn = network.sample(self._masks, self._seeds, sampler=self._how.sampler, steps=self._how.steps, precision="auto")
+        self._drawn = drawn[:, 0].float().cpu().numpy()
+        return float(mask_adherence(predict(self._reader, self._drawn, batch=64), self._chosen.masks).mean())
+
+    def picture(self, path: Path) -> None:
+        """The images that were scored last."""
+        save_pairs(self._chosen.masks, np.asarray(self._chosen.images), self._drawn, path)
+
+
+def _autoencoder(folder: Path, config: Any) -> Any:
+    from models.vqvae import VQVAE
+
+    return load_network(folder, VQVAE, torch.device("cpu"), expected=config)
 
 
 def _heart_rich(store: SliceStore, count: int) -> SliceStore:

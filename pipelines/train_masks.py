@@ -7,8 +7,8 @@ import torch
 
 from cmr.store import SliceStore
 from mlops.settings import section
-from models.config import AugmentSettings, SamplingSettings, TrainSettings
-from models.data import SliceBatches, one_hot
+from models.config import AugmentSettings, MaskSamplingSettings, TrainSettings
+from models.data import SliceBatches, one_hot, step_randoms
 from models.masks import MaskDDPM, MaskNetwork
 from pipelines.pictures import save_masks
 from pipelines.stage import run
@@ -21,13 +21,12 @@ _PICTURED = 16
 def main() -> None:
     training, validation = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/val")
     settings, augment, seed = section("masks.train", TrainSettings), section("augment", AugmentSettings), section("seed", int)
-    sampling = section("masks.sampling", SamplingSettings)
+    sampling = section("masks.sampling", MaskSamplingSettings)
     held = one_hot(torch.from_numpy(np.array(_spread(validation, _SCORED_MASKS).masks)))
 
     def validate(network: MaskDDPM) -> float:
         """Minus the denoising loss on fixed validation masks, times and noises."""
-        rng = torch.Generator().manual_seed(seed)
-        return -float(network.loss(held.to(next(network.parameters()).device), rng))
+        return -float(network.loss(held.to(next(network.parameters()).device), step_randoms(seed, 0, len(held))))
 
     def pictures(network: MaskDDPM, folder: Path) -> None:
         seeds = [seed + k for k in range(_PICTURED)]
@@ -47,7 +46,7 @@ def main() -> None:
             stores={"data/cohort/train": training, "data/cohort/val": validation},
             params={"augment": vars(augment)},
             seed=seed,
-            loss=lambda network: lambda _, masks, rng: network.loss(masks, rng),
+            loss=lambda network: lambda _, masks, randoms: network.loss(masks, randoms),
             validate=validate,
             pictures=pictures,
         )

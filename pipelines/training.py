@@ -1,9 +1,10 @@
-"""What the three training stages share: state for resuming, the folder of the trained network, its tracking."""
+"""What the training stages share: state for resuming, the folder of the trained network, its tracking."""
 
 import dataclasses
 import datetime
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,15 @@ class Job:
 
     Attributes:
         name: its folder under ``runs/``.
-        kind: ``masks``, ``generator`` or ``segmenter``.
+        kind: ``masks``, ``autoencoder``, ``generator`` or ``segmenter``.
         config: settings of the network; ``build`` makes the network of it.
         stores: every slice store that the training reads, by path.
         params: settings that shape the result beside ``config`` and ``train``.
         loss: given the network, the loss for the loop.
+        validate: scores the network, higher is better.
+        picture: writes a PNG of what was scored last; one is kept of each validation.
+        pictures: writes PNGs of the trained network into its folder.
+        measure: further figures of the trained network, for ``run.json``.
     """
 
     name: str
@@ -50,7 +55,9 @@ class Job:
     seed: int
     loss: Callable[[Any], Loss]
     validate: Callable[[Any], float] | None = None
+    picture: Callable[[Path], None] | None = None
     pictures: Pictures | None = None
+    measure: Callable[[Any], dict[str, Any]] | None = None
 
 
 def train_job(job: Job) -> None:
@@ -63,6 +70,15 @@ def train_job(job: Job) -> None:
         torch.manual_seed(job.seed)
         network = job.build(job.config).to(pick_device())
         live = LiveRun(Path("."), about)
+        seen = state.with_suffix(".pictures")
+
+        def record(entry: Entry) -> None:
+            live.log(entry.step, _curve(entry))
+            if job.picture and entry.validation == entry.validation:
+                seen.mkdir(exist_ok=True)
+                job.picture(picture := seen / f"step-{entry.step:06d}.png")
+                live.picture(picture)
+
         trained = train(
             network,
             job.loss(network),
@@ -71,16 +87,21 @@ def train_job(job: Job) -> None:
             seed=job.seed,
             state=state,
             validate=job.validate,
-            on_epoch=lambda entry: live.log(entry.step, _curve(entry)),
+            on_epoch=record,
             label=job.name,
         )
         network.load_state_dict(trained.weights)
         with whole_folder(Path("runs") / job.name) as folder:
             _write(folder, job, network.eval(), trained, about)
+            if seen.is_dir():
+                shutil.copytree(seen, folder / "samples")
+                shutil.copyfile(seen / f"step-{trained.best_step:06d}.png", folder / "samples.png")
+        live.close()
         for leftover in state.parent.glob(f"{state.stem}.*"):
-            if leftover.suffix != ".lock":
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            elif leftover.suffix != ".lock":
                 leftover.unlink()
-    live.close()
     record_network(Path("."), job.name)
     scored = f", best score {trained.best_score:.3f} at step {trained.best_step}" if job.validate else ""
     last = trained.history[-1]
@@ -107,7 +128,8 @@ def _write(folder: Path, job: Job, network: nn.Module, trained: Trained, about: 
         "best": {"step": trained.best_step, "score": trained.best_score if job.validate else None},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    write_json(folder / "run.json", about | facts)
+    measured = job.measure(network) if job.measure else {}
+    write_json(folder / "run.json", about | facts | measured)
     if job.pictures:
         job.pictures(network, folder)
 

@@ -1,4 +1,4 @@
-"""Charts as self-contained SVG data URIs, all in one style: training curves, shape densities, Dice by structure."""
+"""Charts as self-contained SVG data URIs, all in one style: shape densities, Dice by structure."""
 
 import base64
 import io
@@ -10,18 +10,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from cmr.labels import STRUCTURES
 from pipelines.reporting.names import MASK_FEATURES, STRUCTURE_COLOURS, dataset_name, setup_name
-from pipelines.reporting.project import Network
 
 Nested = dict[str, Any]
 
-INK, QUIET, RULE, ACCENT = "#1c2430", "#667085", "#d9dee6", "#3d5a80"
+INK, QUIET, RULE = "#1c2430", "#667085", "#d9dee6"
 _REAL = "#98a2b3"  # real masks, beside generated ones in the structure's colour
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "text.color": INK,
@@ -48,56 +47,13 @@ _STYLE: dict[Any, Any] = {
 _DENSITY_FEATURES = ("area", "eccentricity", "roundness", "solidity")
 
 
-def loss_chart(network: Network) -> str:
-    """Training loss above, validation score below, over optimisation steps; the kept checkpoint is marked."""
-    history = network.history
-    validation = history.dropna(subset=["validation"])
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.6, 3.2 if len(validation) else 1.9), layout="constrained")
-        panels = figure.subplots(2 if len(validation) else 1, 1, sharex=True, squeeze=False)[:, 0]
-        marker = "o" if len(history) < 3 else None
-        panels[0].plot(history["step"], history["train_loss"], color=ACCENT, linewidth=1.4, marker=marker, markersize=3)
-        panels[0].set_ylabel("training loss")
-        if (history["train_loss"] > 0).all():
-            _log_axis(panels[0])
-        if len(validation):
-            panels[1].plot(validation["step"], validation["validation"], color=INK, linewidth=1.4, marker="o", markersize=2.5)
-            panels[1].set_ylabel("validation score")
-            _mark_best(panels[1], network)
-        panels[-1].set_xlabel("optimisation step")
-        panels[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        return _uri(figure)
-
-
-def _log_axis(axes: Axes) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=12))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _mark_best(axes: Axes, network: Network) -> None:
-    best = network.record.get("best") or {}
-    if best.get("score") is not None and best.get("step") is not None:
-        axes.plot([best["step"]], [best["score"]], "o", markersize=7, color="none", markeredgecolor=STRUCTURE_COLOURS["LV"])
-        axes.annotate(
-            "kept",
-            (best["step"], best["score"]),
-            xytext=(0, -13),
-            textcoords="offset points",
-            ha="center",
-            color=QUIET,
-            fontsize=7.5,
-        )
-
-
 def density_chart(real: pd.DataFrame, generated: pd.DataFrame) -> str:
     """Densities of the shape features, real against generated (paper, Fig. 4).
 
     Args:
         real, generated: tables of :func:`evaluation.shapes.measure_shapes`.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.2, 5.2), layout="constrained")
         panels = figure.subplots(len(STRUCTURES), len(_DENSITY_FEATURES), squeeze=False)
         for row, structure in enumerate(STRUCTURES):
@@ -118,7 +74,7 @@ def density_chart(real: pd.DataFrame, generated: pd.DataFrame) -> str:
         key = [Patch(color=_REAL, alpha=0.6, label="real")]
         key += [Patch(color=colour, alpha=0.6, label=f"generated {name}") for name, colour in STRUCTURE_COLOURS.items()]
         figure.legend(handles=key, loc="outside upper right", ncols=len(key), fontsize=8)
-        return _uri(figure)
+        return as_uri(figure)
 
 
 def _densities(axes: Axes, real: NDArray[np.float64], generated: NDArray[np.float64], structure: str, feature: str) -> None:
@@ -156,7 +112,7 @@ def dice_chart(utility: Nested, setups: list[str], test_sets: list[str]) -> str:
     if not shown:
         return ""
     names = [setup for setup in setups if any(setup == dot[0] for test in shown for dot in dots[test])]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.2, 1.1 + 0.42 * len(names)), layout="constrained")
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axes, test in zip(panels, shown, strict=True):
@@ -171,7 +127,7 @@ def dice_chart(utility: Nested, setups: list[str], test_sets: list[str]) -> str:
         for structure, colour in STRUCTURE_COLOURS.items():
             panels[0].plot([], [], "o", color=colour, markersize=5, label=structure)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8)
-        return _uri(figure)
+        return as_uri(figure)
 
 
 def _structure_dots(utility: Nested, setups: list[str], test: str) -> list[tuple[str, str, Nested]]:
@@ -193,7 +149,8 @@ def _dot(axes: Axes, row: int, structure: str, value: Nested) -> None:
     axes.plot([value["value"]], [place], "o", color=colour, markersize=5)
 
 
-def _uri(figure: Figure) -> str:
+def as_uri(figure: Figure) -> str:
+    """A figure drawn as SVG, as a data URI."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.reporting.cells import Cell, Column, Table, figure, text
 from pipelines.reporting.metrics import no_data
-from pipelines.reporting.names import SPLITS, Metric, dataset_name, network_name
+from pipelines.reporting.names import HIGHER, LOWER, SPLITS, Metric, dataset_name, network_name
 from pipelines.reporting.project import Network, Project
 
 Nested = dict[str, Any]
@@ -126,6 +126,31 @@ def networks_table(networks: list[Network]) -> Table:
             ]
         )
     return Table("The trained networks. Time is wall-clock time.", columns, rows)
+
+
+def autoencoders_table(project: Project) -> Table:
+    """What the autoencoders of the latent generators keep of a validation slice; no rows where no generator is latent."""
+    columns = {
+        ("codebook", "used"): Metric("Codebook used", "% of its entries", HIGHER, 1, 100),
+        ("codebook", "perplexity"): Metric("Perplexity", "of the codes", HIGHER, 1),
+        ("reconstruction", "l1"): Metric("L1", "images in [0, 1]", LOWER, 4),
+        ("reconstruction", "psnr"): Metric("PSNR", "dB", HIGHER),
+    }
+    rows = []
+    for name in project.latent_generators:
+        network = project.network(f"autoencoder/{name}")
+        cells = [text(network_name(name), "label")]
+        for (block, key), metric in columns.items():
+            why = f"no figures: the stage train_autoencoder@{name} has not run" if network is None else None
+            value = (network.record.get(block) or {}).get(key) if network else None
+            cells.append(figure({"value": value, "reason": why}, metric))
+        rows.append(cells)
+    return Table(
+        "Codebook and reconstruction error of the autoencoders on the validation slices. No image of a latent generator can be "
+        "sharper than its autoencoder's reconstructions.",
+        [Column("Generator"), *(Column(f"{metric.name} {metric.arrow}", metric.unit) for metric in columns.values())],
+        rows,
+    )
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cmr.labels import STRUCTURES
-from pipelines.reporting.names import CLINICAL, FIDELITY, MASK_FEATURES, PRIVACY, SPLITS
+from pipelines.reporting.names import CLINICAL, FIDELITY, FIDELITY_EXTRA, MASK_FEATURES, PRIVACY, SPLITS
 from pipelines.reporting.project import PAPER_DATASETS, Project, Stage
 
 Nested = dict[str, Any]
@@ -15,7 +15,6 @@ _LATER = {
     "kid": "needs the Inception weights",
     "precision": "needs the Inception weights",
     "recall": "needs the Inception weights",
-    "mask_adherence": "needs the real-trained segmenter inside the fidelity stage",
     **{name: "membership inference is not part of this version" for name in PRIVACY if name.startswith("mia_")},
 }
 
@@ -35,7 +34,9 @@ def gather(project: Project) -> Nested:
     return {
         "data": _data(project),
         "masks": _masks(project),
-        "fidelity": {name: _one(project, f"fidelity-{name}", f"fidelity@{name}", list(FIDELITY)) for name in generators},
+        "fidelity": {
+            name: _one(project, f"fidelity-{name}", f"fidelity@{name}", [*FIDELITY, *FIDELITY_EXTRA]) for name in generators
+        },
         "utility": _utility(project),
         "privacy": {
             **{name: _one(project, f"privacy-{name}", f"privacy@{name}", _privacy_names("nn_dice")) for name in generators},

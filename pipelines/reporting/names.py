@@ -1,5 +1,6 @@
 """How datasets, networks, setups and metrics are called on the page, with unit, direction and decimals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DATASETS = {"acdc": "ACDC", "mnms": "M&Ms"}
@@ -57,6 +58,12 @@ FIDELITY = {
     "recall": Metric("Recall", better=HIGHER, digits=3),
     "mask_adherence": Metric("Mask adherence (Dice)", better=HIGHER, digits=3),
 }
+FIDELITY_EXTRA = {
+    "mask_adherence_real": Metric("… of the real slices", "the most that can be asked for", digits=3),
+    "mask_adherence_shuffled": Metric("… against others' masks", "what ignoring the mask gives", digits=3),
+    "mask_adherence_ratio": Metric("… synthetic / real", "at least 0.5 is asked for", HIGHER, 3),
+    "mask_adherence_over_shuffled": Metric("… synthetic − shuffled", "at least 0.2 is asked for", HIGHER, 3),
+}
 CLINICAL = {
     "dice": Metric("Dice", better=HIGHER, digits=3),
     "iou": Metric("IoU", better=HIGHER, digits=3),
@@ -101,10 +108,11 @@ def dataset_name(dataset: str) -> str:
 
 
 def network_name(name: str) -> str:
-    """``segmenter/acdc-real`` -> ``Segmenter · ACDC, real``; a generator's key -> its name."""
-    if name.startswith("segmenter/"):
-        return f"Segmenter · {setup_name(name.removeprefix('segmenter/'))}"
-    return GENERATORS.get(name, name)
+    """``segmenter/acdc-real`` -> ``Segmenter · ACDC real``; a generator's key -> its name, or the key where it has none."""
+    kind, _, of = name.rpartition("/")
+    if kind == "segmenter":
+        return f"Segmenter · {setup_name(of)}"
+    return f"Autoencoder · {network_name(of)}" if kind == "autoencoder" else GENERATORS.get(name, name)
 
 
 def setup_name(setup: str) -> str:
@@ -113,4 +121,9 @@ def setup_name(setup: str) -> str:
     if tail == "real":
         return f"{dataset_name(head)} real"
     source = "Full" if tail == "full" else dataset_name(tail)
-    return f"{GENERATORS.get(head, head)} · {source}-Syn"
+    return f"{network_name(head)} · {source}-Syn"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``A, B and C``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

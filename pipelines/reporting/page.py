@@ -7,14 +7,21 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluation.shapes import measure_shapes
-from pipelines.reporting import charts, data_tables, gallery, paper_values, summary, tables
-from pipelines.reporting.metrics import setups
-from pipelines.reporting.names import (
-    STRUCTURE_COLOURS,
-    STRUCTURE_NAMES,
-    dataset_name,
-    network_name,
+from pipelines.reporting import (
+    charts,
+    curves,
+    data_tables,
+    gallery,
+    grids,
+    paper_values,
+    privacy_tables,
+    summary,
+    tables,
+    utility_tables,
 )
+from pipelines.reporting.metrics import setups
+from pipelines.reporting.names import STRUCTURE_COLOURS, STRUCTURE_NAMES, dataset_name, listed, network_name
+from pipelines.reporting.pictures import file_uri
 from pipelines.reporting.project import Project
 
 _MEASURED = 400  # masks of each kind behind the density chart: at 5 ms each, seconds
@@ -34,7 +41,7 @@ def render(project: Project, metrics: dict[str, Any]) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
-        **_opening(project, metrics), **_results(project, metrics), **_provenance(project)
+        **_opening(project, metrics), **_results(project, metrics), **_training(project, metrics), **_provenance(project)
     )
 
 
@@ -44,7 +51,7 @@ def _opening(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
         "phantoms": summary.phantom_names(project),
         "confidence": summary.confidence(project),
         "sentences": summary.sentences(project, metrics),
-        "headlines": summary.headlines(project, metrics),
+        "glance_table": summary.glance_table(project, metrics),
         "datasets_table": data_tables.datasets_table(project),
         "splits_table": data_tables.splits_table(metrics, project.all_datasets),
         "hearts": [strip for dataset in project.datasets for strip in gallery.hearts(project, dataset)],
@@ -62,24 +69,37 @@ def _results(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
         "mask_strips": gallery.masks(project),
         "densities": _densities(project),
         "fidelity_table": tables.fidelity_table(metrics),
-        "grids": {network_name(name): gallery.sample_grid(project, name) for name in project.generators},
-        "full_grids": {network_name(name): gallery.synthetic_only(project, name) for name in project.generators},
-        "train_on": " and ".join(dataset_name(name) for name in project.params["generators"]["train_on"]),
+        "test_grid": grids.on_test_masks(project),
+        "full_grid": grids.on_generated_masks(project),
+        "denoising": grids.on_the_way(project),
+        "train_on": listed([dataset_name(name) for name in project.params["generators"]["train_on"]]),
         "utility_tables": [
-            tables.utility_table(metrics, convention, compared, test_sets) for convention in ("clinical", "paper")
+            utility_tables.utility_table(metrics, convention, compared, test_sets) for convention in ("clinical", "paper")
         ],
-        "outcomes_table": tables.outcomes_table(metrics, compared, test_sets),
-        "paper_utility_table": tables.paper_utility_table(compared),
+        "outcomes_table": utility_tables.outcomes_table(metrics, compared, test_sets),
+        "paper_utility_table": utility_tables.paper_utility_table(compared),
         "dice_chart": charts.dice_chart(metrics["utility"], compared, test_sets),
-        "privacy_table": tables.privacy_table(metrics),
+        "privacy_tables": [privacy_tables.images_table(metrics), privacy_tables.masks_table(metrics)],
         "pairs": {network_name(name): gallery.closest_pairs(project, name) for name in [*project.generators, "masks"]},
+    }
+
+
+def _training(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
+    read = (figures.get("mask_adherence_real") or {} for figures in metrics["fidelity"].values())
+    return {
+        "adherence_chart": curves.adherence_chart(project, next((one["value"] for one in read if one.get("value")), None)),
+        "autoencoders_table": data_tables.autoencoders_table(project),
+        "reconstructions": {
+            network_name(name): file_uri(project.root / "runs/autoencoder" / name / "reconstructions.png")
+            for name in project.latent_generators
+        },
+        "loss_charts": [(network_name(network.name), curves.loss_chart(network)) for network in project.networks],
+        "networks_table": data_tables.networks_table(project.networks),
     }
 
 
 def _provenance(project: Project) -> dict[str, Any]:
     return {
-        "loss_charts": [(network_name(network.name), charts.loss_chart(network)) for network in project.networks],
-        "networks_table": data_tables.networks_table(project.networks),
         "hashes_table": data_tables.hashes_table(project.networks),
         "parameters": data_tables.parameters(project.params),
         "revision": project.revision,

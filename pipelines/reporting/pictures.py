@@ -2,16 +2,19 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from contourpy import contour_generator
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from cmr.labels import STRUCTURES
 from pipelines.reporting.names import STRUCTURE_COLOURS
+
+LABELS = 130  # pixels left of a grid for the names of its rows
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,28 @@ def outlines(mask: NDArray[np.uint8]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def grid_picture(rows: Sequence[Iterable[NDArray]]) -> Image.Image:
-    """Rows of slices (S, S) in [-1, 1] and masks (S, S) uint8 as one RGB picture, for DVC and other viewers of plain files."""
-    pictures = [[_rgb(array) for array in row] for row in rows]
+def file_uri(path: Path) -> str:
+    """A PNG file as a data URI; empty where there is none."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii") if path.is_file() else ""
+
+
+def grid_picture(rows: Sequence[tuple[str, Sequence[NDArray]]]) -> Image.Image:
+    """Named rows of slices (S, S) in [-1, 1] and masks (S, S) uint8 as one RGB picture, for DVC and viewers of plain files."""
+    pictures = [[_rgb(array) for array in row] for _, row in rows]
     size, gap, scale = pictures[0][0].shape[0], 2, max(1, round(128 / pictures[0][0].shape[0]))
     width = max(map(len, pictures))
     sheet = np.full((len(pictures) * (size + gap) - gap, width * (size + gap) - gap, 3), 255, dtype=np.uint8)
     for y, row in enumerate(pictures):
         for x, picture in enumerate(row):
             sheet[y * (size + gap) : y * (size + gap) + size, x * (size + gap) : x * (size + gap) + size] = picture
-    return Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
+    grid = Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
+    named = Image.new("RGB", (grid.width + LABELS, grid.height), "white")
+    named.paste(grid, (LABELS, 0))
+    draw, font = ImageDraw.Draw(named), ImageFont.load_default(15)
+    for place, (name, _) in enumerate(rows):
+        middle = scale * (place * (size + gap) + size / 2)
+        draw.text((LABELS - 10, middle), name, fill="black", font=font, anchor="rm")
+    return named
 
 
 def _rgb(array: NDArray) -> NDArray[np.uint8]:

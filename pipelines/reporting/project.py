@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -35,6 +38,21 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Denoising:
+    """One image on its way from noise, as ``sample@GEN-test`` kept it.
+
+    Attributes:
+        times: (F,) time steps, falling to 0, the image.
+        states: (F, S, S) the picture at each of them, not clipped.
+        mask: (S, S) labels that it was made for.
+    """
+
+    times: NDArray[np.floating]
+    states: NDArray[np.floating]
+    mask: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Project:
     """A project folder, read on demand.
 
@@ -57,6 +75,11 @@ class Project:
     @property
     def generators(self) -> list[str]:
         return list(self.params["generators"]["names"])
+
+    @property
+    def latent_generators(self) -> list[str]:
+        """The generators that have an autoencoder."""
+        return [name for name in self.generators if self.params.get(name, {}).get("autoencoder")]
 
     @property
     def datasets(self) -> dict[str, dict[str, Any]]:
@@ -87,10 +110,14 @@ class Project:
 
     @cached_property
     def networks(self) -> list[Network]:
-        """All trained networks: the mask model, the generators, then the segmenters, each kind by name."""
-        order = {"masks": 0, "generator": 1, "segmenter": 2}
+        """All trained networks: the mask model, autoencoders, generators, then the segmenters, each kind by name."""
+        order = {"masks": 0, "autoencoder": 1, "generator": 2, "segmenter": 3}
         found = [self._network(path) for path in sorted((self.root / "runs").rglob("run.json"))]
-        return sorted(found, key=lambda network: order.get(network.record.get("kind", ""), 3))
+        return sorted(found, key=lambda network: order.get(network.record.get("kind", ""), len(order)))
+
+    def network(self, name: str) -> Network | None:
+        """The trained network of that name (``ddpm``, ``autoencoder/ldm``), or None."""
+        return next((network for network in self.networks if network.name == name), None)
 
     def _network(self, path: Path) -> Network:
         history = path.with_name("history.csv")
@@ -108,6 +135,17 @@ class Project:
             return None
         store = SliceStore.open(folder)
         return store if len(store) else None
+
+    def denoising(self, generator: str) -> Denoising | None:
+        """One test image of the generator on its way, or None when it has not been sampled."""
+        path = self.root / "data" / "denoising" / f"{generator}-test.npz"
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return Denoising(content["times"], content["states"], content["mask"])
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise DataError(f"{path}: not readable ({error}); sample again: `dvc repro -f sample@{generator}-test`") from error
 
     @cached_property
     def revision(self) -> str:

@@ -4,7 +4,7 @@ import pytest
 from cmr.errors import DataError
 from cmr.labels import RV, STRUCTURES
 from evaluation.figure import Figure, to_json
-from evaluation.masks import mask_figures, measure_masks, pseudo_patients
+from evaluation.masks import mask_figures, measure_masks, pseudo_patients, redraw_figures
 from evaluation.shapes import FEATURES
 from evaluation.statistics import IntervalSettings, ks_p_value, permutation_p_value
 from tests.evaluation.hearts import hearts
@@ -81,6 +81,21 @@ def test_broken_masks_lower_the_valid_share(real, floor):
     assert figures["valid_share"].value == pytest.approx(0.6)
     assert figures["validity"]["components"]["generated"].value == pytest.approx(0.6)
     assert figures["validity"]["ring"]["generated"].value == 1
+
+
+def test_the_filter_is_taken_back_for_the_share_of_first_draws():
+    masks = hearts(10, seed=5)
+    masks[:2, :2, :2] = RV  # never valid, after three draws
+    attempts = np.array([3, 3, 2, 1, 1, 1, 1, 1, 1, 1])  # the third became valid with its second
+    figures = redraw_figures(measured(masks, 10), attempts, intervals=SETTINGS, seed=0)
+    assert figures["valid_share_first_draw"].value == pytest.approx(0.7)
+    assert (figures["drawn_again"].value, figures["drawn_again"].n) == (3, 10)
+    assert figures["stayed_invalid"].value == 2
+
+
+def test_attempts_of_other_masks_are_refused():
+    with pytest.raises(DataError, match="attempts for"):
+        redraw_figures(measured(hearts(3, seed=5), 3), np.ones(4, int), intervals=SETTINGS, seed=0)
 
 
 def test_one_patient_has_no_interval(floor):

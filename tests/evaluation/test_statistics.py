@@ -6,6 +6,7 @@ from cmr.errors import DataError
 from evaluation.statistics import (
     IntervalSettings,
     bootstrap_mean,
+    bootstrap_ratio,
     bootstrap_share,
     deal_groups,
     holm,
@@ -25,6 +26,26 @@ def test_bootstrap_of_equal_values_has_no_width():
 
 def test_bootstrap_mean_weighs_every_observation_alike():
     assert bootstrap_mean([1.0, 1.0, 1.0, 5.0], list("aaab"), SETTINGS, seed=0).value == 2.0
+
+
+def test_ratio_to_ones_is_the_mean():
+    values, patients = np.random.default_rng(2).normal(size=12), np.repeat(list("abcd"), 3)
+    assert bootstrap_ratio(values, np.ones(12), patients, SETTINGS, 5) == bootstrap_mean(values, patients, SETTINGS, 5)
+
+
+def test_ratio_of_proportional_values_is_certain_however_much_they_vary():
+    values = np.random.default_rng(2).uniform(1, 9, size=12)
+    figure = bootstrap_ratio(0.3 * values, values, np.arange(12), SETTINGS, seed=0)
+    assert (figure.value, figure.ci_low, figure.ci_high) == pytest.approx((0.3, 0.3, 0.3))
+    assert figure.n == 12
+
+
+def test_a_ratio_to_nothing_is_missing():
+    assert bootstrap_ratio([1.0, 2.0], [0.0, 0.0], list("ab"), SETTINGS, seed=0).value is None
+    figure = bootstrap_ratio([1.0, 2.0], [0.0, 1.0], list("ab"), SETTINGS, seed=0)
+    assert figure.value == 3.0
+    assert figure.ci_low is None
+    assert "ratio to 0" in figure.reason
 
 
 def test_bootstrap_interval_is_about_the_t_interval():

@@ -13,6 +13,10 @@ from tests.cmr.raw import add_acdc_patient, add_mnms_patient, table_row, write_t
 from tests.mlops.conftest import REPOSITORY
 
 
+def _setups(*sources: str) -> list[str]:
+    return [f"{name}-{source}" for name in ("ddpm", "ldm", "fm") for source in sources]
+
+
 @pytest.fixture
 def acdc(tmp_path: Path) -> Path:
     root = tmp_path / "scans" / "acdc"
@@ -121,7 +125,7 @@ def test_without_mnms(project: Path, acdc: Path) -> None:
     assert list(params["data"]["raw"]) == ["acdc"]
     assert params["generators"]["train_on"] == ["acdc"]
     assert params["generators"]["sources"] == ["full", "test", "acdc"]
-    assert params["utility"]["setups"] == ["acdc-real", "ddpm-full", "ddpm-acdc"]
+    assert params["utility"]["setups"] == ["acdc-real", *_setups("full", "acdc")]
 
 
 def test_without_acdc(project: Path, mnms: Path) -> None:
@@ -129,7 +133,7 @@ def test_without_acdc(project: Path, mnms: Path) -> None:
     params = load_params(project)
     assert list(params["data"]["raw"]) == ["mnms"]
     assert params["generators"]["train_on"] == ["mnms"]
-    assert params["utility"]["setups"] == ["mnms-real", "ddpm-full", "ddpm-mnms"]
+    assert params["utility"]["setups"] == ["mnms-real", *_setups("full", "mnms")]
 
 
 def test_a_phantom_beside_a_real_dataset(project: Path, acdc: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from cmr.errors import DataError, DataErrors
 from cmr.slices import SliceSettings
 from mlops.profiles import merged
-from mlops.settings import DataSettings, RawSettings, find_root, lookup, section, validate_all
-from models.config import TrainSettings
+from mlops.settings import DataSettings, RawSettings, find_root, generator_config, lookup, section, validate_all
+from models.config import GeneratorTrainSettings
 from tests.mlops.conftest import REPOSITORY
 
 
@@ -127,6 +127,11 @@ def test_all_faults_are_listed_at_once(params: dict[str, Any]) -> None:
         ("phantom.datasets", ["acdc", "other"], "found 'other'"),
         ("data.raw.acdc.root", "elsewhere", "expected 'data/phantom/acdc'"),
         ("data.raw.acdc.reader", "acdd", "found 'acdd'"),
+        ("masks.sampling.sampler", "heun", "found 'heun', expected one of the samplers of masks: ddpm, ddim, dpm++"),
+        ("ddpm.sampling.sampler", "dpm+", "Did you mean 'dpm++'?"),
+        ("fm.validation.sampler", "dpm++", "one of the samplers of fm: euler, midpoint, heun, dopri5"),
+        ("ddpm.sampling.guidance", 2.0, "leaves no mask out"),
+        ("ldm.autoencoder", None, "draws latents"),
     ],
 )
 def test_sections_must_agree(params: dict[str, Any], key: str, value: Any, expected: str) -> None:
@@ -135,6 +140,16 @@ def test_sections_must_agree(params: dict[str, Any], key: str, value: Any, expec
     with pytest.raises(DataErrors) as raised:
         validate_all(params)
     assert any(fault.startswith(key) and expected in fault for fault in raised.value.faults), raised.value.faults
+
+
+def test_an_autoencoder_is_for_generators_of_latents(params: dict[str, Any]) -> None:
+    assert generator_config(params, "ldm").autoencoder.codebook == params["ldm"]["autoencoder"]["network"]["codebook"]
+    params["ddpm"]["autoencoder"] = copy.deepcopy(params["ldm"]["autoencoder"])
+    with pytest.raises(DataErrors, match=r"ddpm\.autoencoder: expected null"):
+        validate_all(params)
+    params["ldm"]["autoencoder"]["network"]["codebok"] = 1
+    with pytest.raises(DataErrors, match=r"codebok: unknown key\. Did you mean 'codebook'"):
+        validate_all(params)
 
 
 def test_a_generator_added_to_the_registry_has_its_block_checked(
@@ -169,7 +184,7 @@ def test_faults_of_the_file_itself(project: Path) -> None:
 
 
 def test_ddpm_train_section(demo: Path) -> None:
-    assert section("ddpm.train", TrainSettings).batch == 8
+    assert section("ddpm.train", GeneratorTrainSettings).batch == 8
 
 
 def test_the_root_is_found_from_below(project: Path, tmp_path: Path) -> None:

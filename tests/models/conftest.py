@@ -1,8 +1,10 @@
 """Small networks of the real architectures."""
 
 import pytest
+import torch
 
-from models.config import TrainSettings
+from models.config import ScheduleSettings, TrainSettings
+from models.data import step_randoms
 from models.ddpm import DDPMNetwork
 from models.masks import MaskNetwork
 
@@ -10,6 +12,7 @@ SETTINGS = {
     "epochs": 3,
     "max_steps": None,
     "batch": 4,
+    "micro_batch": None,
     "optimiser": "adamw",
     "learning_rate": 1e-3,
     "weight_decay": 1e-2,
@@ -23,6 +26,14 @@ SETTINGS = {
 }
 
 
+LINEAR = ScheduleSettings(1000, "linear", 1e-4, 0.02, "epsilon")
+
+
+def randoms(count: int, seed: int = 0) -> list[torch.Generator]:
+    """One source of random numbers an image."""
+    return step_randoms(seed, 0, count)
+
+
 @pytest.fixture
 def train_settings():
     def make(**changes) -> TrainSettings:
@@ -33,9 +44,9 @@ def train_settings():
 
 @pytest.fixture
 def ddpm_network() -> DDPMNetwork:
-    return DDPMNetwork((8, 16), 1, (False, True), 8, 4, 1000, "linear", "epsilon")
+    return DDPMNetwork((8, 16), 1, (False, True), 8, 4, LINEAR)
 
 
 @pytest.fixture
 def mask_network() -> MaskNetwork:
-    return MaskNetwork((8, 16), 1, (False, True), 8, 4, 1000, "linear", "epsilon")
+    return MaskNetwork((8, 16), 1, (False, True), 8, 4, LINEAR)

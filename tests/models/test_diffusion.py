@@ -1,16 +1,19 @@
 """The schedule and the samplers against closed forms."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from models.diffusion import denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.diffusion import SAMPLERS, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from tests.models.conftest import LINEAR, randoms
 
 CPU = torch.device("cpu")
 MEAN, DEVIATION = 0.3, 0.2  # within [-1, 1], where the samplers may clip
 
 
 def test_forward_marginal_has_the_closed_form_mean_and_variance():
-    schedule = noise_schedule(1000, "linear", "epsilon")
+    schedule = noise_schedule(LINEAR)
     x0 = torch.full((1, 1, 256, 256), 0.7)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
@@ -37,7 +40,7 @@ def _ideal(schedule):
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 100), ("dpm++", 10)])
 def test_samplers_reach_a_gaussian_whose_score_is_known(sampler, steps, prediction):
-    schedule = noise_schedule(1000, "linear", prediction)
+    schedule = noise_schedule(replace(LINEAR, prediction=prediction))
     drawn = denoise(_ideal(schedule), (1, 48, 48), [1, 2, 3, 4], schedule, sampler=sampler, steps=steps, device=CPU)
     assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert drawn.std().item() == pytest.approx(DEVIATION, rel=0.06)
@@ -47,8 +50,8 @@ def test_noise_and_velocity_tell_the_same():
     """From x_t and v follow the noise and the clean image that from x_t and ε follow."""
     clean, noise = torch.rand(4, 1, 8, 8) * 2 - 1, torch.randn(4, 1, 8, 8)
     t = torch.tensor([0, 200, 700, 999])
-    noisy, epsilon = noisy_and_target(noise_schedule(1000, "linear", "epsilon"), clean, noise, t)
-    schedule = noise_schedule(1000, "linear", "v_prediction")
+    noisy, epsilon = noisy_and_target(noise_schedule(LINEAR), clean, noise, t)
+    schedule = noise_schedule(replace(LINEAR, prediction="v_prediction"))
     same, velocity = noisy_and_target(schedule, clean, noise, t)
     kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
     assert torch.equal(noisy, same)
@@ -59,7 +62,7 @@ def test_noise_and_velocity_tell_the_same():
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
 def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(sampler):
-    schedule = noise_schedule(1000, "linear", "epsilon")
+    schedule = noise_schedule(LINEAR)
 
     def draw(seeds):
         return denoise(_ideal(schedule), (1, 8, 8), seeds, schedule, sampler=sampler, steps=10, device=CPU)
@@ -70,10 +73,37 @@ def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(sampler):
 
 
 def test_times_cover_the_schedule_and_repeat_with_the_seed():
-    images = torch.zeros(4000, 1, 1, 1)
-    t, noise = draw_times_and_noise(images, 1000, torch.Generator().manual_seed(3))
-    again, _ = draw_times_and_noise(images, 1000, torch.Generator().manual_seed(3))
+    t, noise = draw_times_and_noise((1, 1, 1), 1000, randoms(4000, seed=3), CPU)
+    again, _ = draw_times_and_noise((1, 1, 1), 1000, randoms(4000, seed=3), CPU)
     assert t.min() < 5
     assert t.max() > 994
     assert torch.equal(t, again)
     assert noise.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_one_ancestral_step_has_the_posterior_of_the_closed_form():
+    """q(x_{t-1} | x_t, x_0) of Ho et al., eqs. 6 and 7, where the network tells the true noise."""
+    schedule, t = noise_schedule(LINEAR), 600
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    kept = torch.cumprod(1 - betas, 0)
+    clean, noise = 0.4, 0.7
+    noisy = kept[t].sqrt() * clean + (1 - kept[t]).sqrt() * noise
+    mean = (kept[t - 1].sqrt() * betas[t] * clean + (1 - betas[t]).sqrt() * (1 - kept[t - 1]) * noisy) / (1 - kept[t])
+    variance = betas[t] * (1 - kept[t - 1]) / (1 - kept[t])
+    schedule.set_timesteps(1000)
+    x, told = torch.full((1, 1, 512, 512), noisy), torch.full((1, 1, 512, 512), noise)
+    before = schedule.step(told, t, x, generator=torch.Generator().manual_seed(0)).prev_sample
+    assert before.mean().item() == pytest.approx(mean.item(), abs=1e-3)
+    assert before.var().item() == pytest.approx(variance.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_latents_beyond_the_range_of_images_are_not_clipped(sampler):
+    schedule = noise_schedule(replace(LINEAR, beta_start=8.5e-4, beta_end=0.012), bounded=False)
+
+    def towards_three(x, t):
+        kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+        return (x - kept.sqrt() * 3) / (1 - kept).sqrt()
+
+    drawn = denoise(towards_three, (1, 8, 8), [1], schedule, sampler=sampler, steps=50, device=CPU)
+    assert drawn.mean().item() == pytest.approx(3, abs=0.05)

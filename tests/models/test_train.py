@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from cmr.errors import DataError
 from models.checkpoint import load_state
 from models.config import AugmentSettings
 from models.data import SliceBatches
@@ -28,7 +29,7 @@ def _batches(batch: int = 4) -> SliceBatches:
 def _networks(ddpm_network, mask_network):
     return {
         "ddpm": (lambda: DDPM(ddpm_network), lambda network: network.loss),
-        "masks": (lambda: MaskDDPM(mask_network), lambda network: lambda _, masks, rng: network.loss(masks, rng)),
+        "masks": (lambda: MaskDDPM(mask_network), lambda network: lambda _, masks, randoms: network.loss(masks, randoms)),
         "segmenter": (
             lambda: Segmenter(SegmenterNetwork((4, 8, 8))),
             lambda network: lambda images, masks, _: network.loss(images, masks),
@@ -114,7 +115,7 @@ def test_the_best_scored_weights_are_kept(train_settings, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(train_settings, tmp_path):
     network = Slope()
 
-    def loss(images, masks, rng):
+    def loss(images, masks, randoms):
         return network.weight.sum() * (math.nan if steps.append(0) or len(steps) > 4 else 1.0)
 
     steps: list[int] = []
@@ -157,3 +158,36 @@ def test_steps_are_epochs_or_fewer(train_settings):
     assert total_steps(train_settings(epochs=None, max_steps=500), 7) == 500
     with pytest.raises(ValueError, match="'epochs' or 'max_steps'"):
         train_settings(epochs=None, max_steps=None)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "masks", "segmenter"])
+def test_a_micro_batch_changes_nothing_beyond_rounding(name, ddpm_network, mask_network, train_settings, tmp_path):
+    build, loss = _networks(ddpm_network, mask_network)[name]
+    results = []
+    for micro_batch in (None, 3, 1):
+        torch.manual_seed(1)
+        network = build()
+        settings = train_settings(epochs=1, micro_batch=micro_batch, optimiser="adam", learning_rate=1e-5)
+        results.append(train(network, loss(network), _batches(), settings, seed=7, state=tmp_path / f"{micro_batch}.pt"))
+    for other in results[1:]:
+        assert other.history[-1].train_loss == pytest.approx(results[0].history[-1].train_loss, rel=1e-4)
+
+
+def test_out_of_memory_names_the_parameter_to_lower(train_settings, tmp_path):
+    network = Slope()
+
+    def loss(*_):
+        return network.weight * torch.empty(1 << 50).sum()
+
+    with pytest.raises(DataError, match=r"lower 'slope\.train\.micro_batch' \(now 4\)"):
+        train(network, loss, _batches(), train_settings(), seed=0, state=tmp_path / "s.pt", label="slope/acdc")
+
+
+def test_another_fault_of_the_network_stays_what_it_is(train_settings, tmp_path):
+    network = Slope()
+
+    def loss(*_):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train(network, loss, _batches(), train_settings(), seed=0, state=tmp_path / "s.pt")

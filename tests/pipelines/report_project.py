@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from ruamel.yaml import YAML
 
 from cmr.labels import LV, MYO, RV, STRUCTURES
@@ -14,19 +15,33 @@ from cmr.store import SliceStore
 
 SIZE = 32
 SPLITS = {"train": 6, "val": 2, "test": 4, "holdout": 3}
-SETUPS = ["acdc-real", "mnms-real", "ddpm-full", "ddpm-acdc", "ddpm-mnms"]
+GENERATORS = ("ddpm", "ldm", "fm")
 SLICES = 4
+RECONSTRUCTIONS = (160, 44)  # pixels of the picture that an autoencoder leaves
 
 
-def build_project(root: Path, *, datasets: tuple[str, ...] = ("acdc", "mnms"), figures: bool = True, size: int = SIZE) -> Path:
+def setups(generators: tuple[str, ...]) -> list[str]:
+    """The segmenters of the utility study."""
+    return ["acdc-real", "mnms-real", *(f"{name}-{source}" for name in generators for source in ("full", "acdc", "mnms"))]
+
+
+def build_project(
+    root: Path,
+    *,
+    datasets: tuple[str, ...] = ("acdc", "mnms"),
+    generators: tuple[str, ...] = ("ddpm",),
+    figures: bool = True,
+    size: int = SIZE,
+) -> Path:
     """Write the project below ``root``.
 
     Args:
         datasets: the datasets that have data.
+        generators: the generators that were trained; ``ldm`` is the one with an autoencoder.
         figures: whether the stages that write reports/figures and runs have run.
     """
     rng = np.random.default_rng(7)
-    _write_params(root, datasets, size)
+    _write_params(root, datasets, generators, size)
     stores = {name: _write_slices(root, name, rng, size) for name in datasets}
     train_on = stores["mnms" if "mnms" in datasets else "acdc"]
     for split in SPLITS:
@@ -34,14 +49,12 @@ def build_project(root: Path, *, datasets: tuple[str, ...] = ("acdc", "mnms"), f
         if rows.any():
             cohort = train_on.select(rows.to_numpy())
             SliceStore.write(root / "data/cohort" / split, cohort.index, cohort.masks, cohort.images)
-    _write_synthetic(root, rng, size)
+    _write_synthetic(root, generators, rng, size)
     if figures:
-        _write_figures(root, datasets)
-        for name, kind in {
-            "masks": "masks",
-            "ddpm": "generator",
-            **{f"segmenter/{one}": "segmenter" for one in SETUPS},
-        }.items():
+        _write_figures(root, datasets, generators)
+        kinds = {"masks": "masks", **dict.fromkeys(generators, "generator")}
+        kinds |= {f"autoencoder/{name}": "autoencoder" for name in generators if name == "ldm"}
+        for name, kind in {**kinds, **{f"segmenter/{one}": "segmenter" for one in setups(generators)}}.items():
             _write_run(root, name, kind, rng)
     return root
 
@@ -68,7 +81,7 @@ def picture(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.flo
     return np.clip(grey, -1, 1).astype(np.float16)
 
 
-def _write_params(root: Path, datasets: tuple[str, ...], size: int) -> None:
+def _write_params(root: Path, datasets: tuple[str, ...], generators: tuple[str, ...], size: int) -> None:
     params = {
         "profile": "demo",
         "seed": 42,
@@ -85,13 +98,17 @@ def _write_params(root: Path, datasets: tuple[str, ...], size: int) -> None:
             "minimum_range": 0.05,
         },
         "privacy": {"holdout": {"share": 0.2, "minimum_patients": 3}, "neighbours": {"repeats": 5, "block": 256}},
-        "generators": {"names": ["ddpm"], "train_on": ["mnms"], "sources": ["full", "test", "acdc", "mnms"]},
-        "ddpm": {
-            "network": {"widths": [32, 64]},
-            "train": {"steps": 200, "batch": 8, "learning_rate": 1e-4},
-            "sampling": {"steps": 25},
+        "generators": {"names": list(generators), "train_on": ["mnms"], "sources": ["full", "test", "acdc", "mnms"]},
+        **{
+            name: {
+                "network": {"widths": [32, 64]},
+                "autoencoder": {"network": {"codebook": 64}} if name == "ldm" else None,
+                "train": {"steps": 200, "batch": 8, "learning_rate": 1e-4},
+                "sampling": {"steps": 25},
+            }
+            for name in generators
         },
-        "utility": {"setups": SETUPS},
+        "utility": {"setups": setups(generators)},
         "evaluation": {"bootstrap": 200, "permutations": 200, "confidence": 0.95},
     }
     root.mkdir(parents=True, exist_ok=True)
@@ -128,44 +145,48 @@ def _row(subject: str, dataset: str, split: str, phase: str, number: int, labell
     return {**about, **place, "labelled": labelled}
 
 
-def _write_synthetic(root: Path, rng: np.random.Generator, size: int) -> None:
+def _write_synthetic(root: Path, generators: tuple[str, ...], rng: np.random.Generator, size: int) -> None:
     drawn = np.stack([heart(rng, size) for _ in range(24)])
     index = pd.DataFrame([_row(f"synthetic-{i:05d}", "", "", "", i, True, "") for i in range(len(drawn))])
     SliceStore.write(root / "data/masks/full", index, drawn)
-    SliceStore.write(root / "data/sets/ddpm-full", index, drawn, np.stack([picture(mask, rng) for mask in drawn]))
     test = SliceStore.open(root / "data/cohort/test")
     masks = np.asarray(test.masks)
-    SliceStore.write(root / "data/sets/ddpm-test", test.index, masks, np.stack([picture(mask, rng) for mask in masks]))
+    (root / "data/denoising").mkdir()
+    for name in generators:
+        SliceStore.write(root / f"data/sets/{name}-full", index, drawn, np.stack([picture(mask, rng) for mask in drawn]))
+        SliceStore.write(root / f"data/sets/{name}-test", test.index, masks, np.stack([picture(mask, rng) for mask in masks]))
+        times = np.array([1000.0, 800.0, 600.0, 400.0, 200.0, 0.0])
+        noise, share = rng.normal(size=(len(times), size, size)), (times / 1000)[:, None, None]
+        states = (np.sqrt(1 - share) * picture(masks[0], rng) + np.sqrt(share) * noise).astype(np.float16)
+        np.savez(root / f"data/denoising/{name}-test.npz", times=times, states=states, mask=masks[0])
 
 
-def _write_figures(root: Path, datasets: tuple[str, ...]) -> None:
+def _write_figures(root: Path, datasets: tuple[str, ...], generators: tuple[str, ...]) -> None:
     features = {"pixel_share": 5.2, "area": 845.0, "roundness": 0.85, "eccentricity": 0.49, "solidity": 0.96}
     checks = ("components", "holes", "ring", "lv_inside", "rv_touching")
     masks: dict[str, Any] = {structure: {name: _shape(value) for name, value in features.items()} for structure in STRUCTURES}
     masks["validity"] = {check: {"real": figure(0.95), "generated": figure(0.7)} for check in checks}
-    masks |= {"valid_share": figure(0.71), "valid_share_real": figure(0.93)}
+    masks |= {"valid_share": figure(0.71), "valid_share_real": figure(0.93), "valid_share_first_draw": figure(0.5)}
+    masks |= {name: {"value": value, "n": 24} for name, value in (("drawn_again", 12.0), ("stayed_invalid", 7.0))}
     paired = {"ssim": figure(0.31), "ms_ssim": figure(0.42), "psnr": figure(13.2)}
+    adherence = {"": 0.64, "_real": 0.84, "_shuffled": 0.31, "_ratio": 0.76, "_over_shuffled": 0.33}
+    adherence_figures = {f"mask_adherence{name}": figure(value) for name, value in adherence.items()}
     rows = [{"synthetic": i, "train": i, "holdout": 2 * i} for i in range(6)]
     pairs = [{**row, "train_distance": 3.1 + i / 10, "holdout_distance": 3.3 + i / 10} for i, row in enumerate(rows)]
     neighbours = {"nndr": figure(0.91), "closer_to_train": figure(0.52), "copies": figure(0.02), "nndr_paper": figure(0.95)}
     floor = {"nn_l2": figure(6.9), "nndr": figure(0.93), "nndr_paper": figure(0.96)}
-    utility = {setup: {name: _utility(0.8 - 0.07 * i) for name in datasets} for i, setup in enumerate(SETUPS)}
+    utility = {setup: {name: _utility(0.8 - 0.05 * i) for name in datasets} for i, setup in enumerate(setups(generators))}
     for dataset in datasets:
         _write(root, f"ingest-{dataset}", _ingest_report(dataset))
     _write_json(root, "masks", masks)
-    _write_json(
-        root, "fidelity-ddpm", {**paired, "floor": {name: figure(value["value"] * 0.9) for name, value in paired.items()}}
-    )
     _write_json(root, "utility", utility)
-    _write_json(
-        root,
-        "privacy-ddpm",
-        {"nn_l2": figure(7.4), "nn_l2_holdout": figure(7.3), **neighbours, "floor": floor},
-        {"pairs": pairs},
-    )
-    _write_json(
-        root, "privacy-masks", {"nn_l2": figure(4.2), "nn_dice": figure(0.17), **neighbours, "floor": floor}, {"pairs": pairs}
-    )
+    of_real = {name: figure(value["value"] * 0.9) for name, value in paired.items()}
+    for name in generators:
+        _write_json(root, f"fidelity-{name}", {**paired, **adherence_figures, "floor": of_real})
+        near = {"nn_l2": figure(7.4), "nn_l2_holdout": figure(7.3), **neighbours, "floor": floor}
+        _write_json(root, f"privacy-{name}", near, {"pairs": pairs})
+    near = {"nn_l2": figure(4.2), "nn_dice": figure(0.17), **neighbours, "floor": floor}
+    _write_json(root, "privacy-masks", near, {"pairs": pairs})
 
 
 def _shape(value: float) -> dict[str, Any]:
@@ -242,4 +263,7 @@ def _write_run(root: Path, name: str, kind: str, rng: np.random.Generator) -> No
         "device": "cpu",
         "best": {"step": 200, "score": None if kind == "masks" else float(score[-1])},
     }
+    if kind == "autoencoder":
+        outcome |= {"codebook": {"used": 0.4, "perplexity": 21.5}, "reconstruction": {"l1": 0.081, "psnr": 24.9}}
+        Image.fromarray(rng.integers(0, 255, RECONSTRUCTIONS[::-1], np.uint8)).save(folder / "reconstructions.png")
     (folder / "run.json").write_text(json.dumps({**record, **outcome, "created": "2026-01-02T03:04:05"}))

@@ -1,0 +1,69 @@
+"""A diffusion UNet whose decoder is normalised by the mask: MONAI's, with another SPADE layer.
+
+Park et al. 2019, "Semantic image synthesis with spatially-adaptive normalization", doi:10.48550/arXiv.1903.07291.
+"""
+
+from typing import Any
+
+from monai.networks.nets.spade_diffusion_model_unet import SPADEDiffResBlock, SPADEDiffusionModelUNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmr.labels import CLASSES
+
+
+class SPADE(nn.Module):
+    """Group normalisation with a scale and a shift for each place, read off the mask there.
+
+    MONAI's layer normalises the scale and the shift themselves, over the image, so that a mask tells where a structure is but
+    not how much of it there is, and a mask that is the same everywhere (as where none is given) becomes noise at the borders.
+    """
+
+    def __init__(self, channels: int, groups: int, hidden: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6, affine=False)
+        # What lies beyond the border is what lies at it, not "no class at all".
+        self.read = nn.Sequential(
+            nn.Conv2d(CLASSES, hidden, 3, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+            nn.Conv2d(hidden, 2 * channels, 3, padding=1, padding_mode="replicate"),
+        )
+
+    def forward(self, x: Tensor, masks: Tensor) -> Tensor:
+        """Features (B, C, h, w) under masks (B, 4, H, W), which are averaged down to h × w."""
+        scale, shift = self.read(F.interpolate(masks, x.shape[-2:], mode="area")).chunk(2, dim=1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+def spade_unet(
+    channels: int,
+    widths: tuple[int, ...],
+    residual_blocks: int,
+    attention: tuple[bool, ...],
+    head_channels: int,
+    norm_groups: int,
+    spade_channels: int,
+) -> SPADEDiffusionModelUNet:
+    """A UNet called with (x and mask (B, channels + 4, h, w), t (B,), mask (B, 4, h, w)); returns (B, channels, h, w).
+
+    Args:
+        widths: of each level, finest first; each further level halves the grid.
+        attention: one flag a level; between encoder and decoder there always is attention.
+        spade_channels: between the mask and the scale and shift that SPADE reads off it.
+    """
+    unet = SPADEDiffusionModelUNet(
+        spatial_dims=2,
+        in_channels=channels + CLASSES,
+        out_channels=channels,
+        label_nc=CLASSES,
+        channels=widths,
+        num_res_blocks=residual_blocks,
+        attention_levels=attention,
+        num_head_channels=head_channels,
+        norm_num_groups=norm_groups,
+    )
+    blocks: list[Any] = [module for module in unet.modules() if isinstance(module, SPADEDiffResBlock)]
+    for block in blocks:
+        block.norm1 = SPADE(block.channels, norm_groups, spade_channels)
+        block.norm2 = SPADE(block.out_channels, norm_groups, spade_channels)
+    return unet

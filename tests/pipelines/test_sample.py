@@ -1,0 +1,39 @@
+"""The states that are kept of one image on its way from noise."""
+
+import numpy as np
+import torch
+
+from pipelines.sample import _TIMES, _first_whole, _Strip
+
+
+def test_the_state_nearest_to_each_time_is_kept_and_no_other_is_computed():
+    strip, computed = _Strip(), []
+
+    def state(value: float):
+        def compute():
+            computed.append(value)
+            return torch.full((3, 1, 2, 2), value)
+
+        return compute
+
+    watch = strip.of(1)
+    for step in range(1001):
+        watch(step / 1000, state(1 - step / 1000))
+    states = strip.states()
+    assert states.shape == (6, 2, 2)
+    assert np.allclose(states[:, 0, 0] * 1000, _TIMES, atol=1)
+    assert len(computed) <= 1001
+
+
+def test_few_steps_repeat_the_nearest_state():
+    strip = _Strip()
+    for done, value in ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)):
+        strip.of(0)(done, lambda value=value: torch.full((1, 1, 2, 2), value))
+    assert strip.states()[:, 0, 0].tolist() == [1.0, 1.0, 0.5, 0.5, 0.0, 0.0]
+
+
+def test_the_image_shown_has_all_structures_where_one_has():
+    masks = np.zeros((4, 8, 8), np.uint8)
+    assert _first_whole(masks) == 0
+    masks[2, 0, :4] = [0, 1, 2, 3]
+    assert _first_whole(masks) == 2
