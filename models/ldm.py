@@ -88,7 +88,7 @@ class LDM(Generator):
         latents = torch.cat([self.autoencoder.encode(block.to(self.latent_mean.device)) for block in images.split(64)])
         deviation, mean = torch.std_mean(latents, dim=(0, 2, 3))
         self.latent_mean.copy_(mean.view(-1, 1, 1))
-        # Entries of the codebook lie about 1 apart: a channel that varies less than this tells nothing, and stays small.
+        # The codebook is about 1 wide: a channel that varies less than this tells no entry from another, and stays small.
         self.latent_std.copy_(deviation.clamp(min=1e-3).view(-1, 1, 1))
 
     def noise_shape(self, size: int) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cmr.errors import DataError
 from cmr.preprocess import N4Settings, PreprocessSettings, preprocess_dataset
@@ -77,31 +79,33 @@ def test_a_heart_as_large_as_the_window_fits_and_a_larger_one_does_not() -> None
     assert heart_window(box((40, 50), slice(3, 20), slice(5, 21)), 16)[2] is False
 
 
-def test_any_heart_that_is_no_larger_than_the_window_is_kept_whole() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(300):
-        shape, size = rng.integers(1, 40, 2), int(rng.integers(1, 24))
-        low = [int(rng.integers(0, n)) for n in shape]
-        high = [int(rng.integers(a + 1, min(n, a + size) + 1)) for a, n in zip(low, shape, strict=True)]
-        heart = box((int(shape[0]), int(shape[1])), slice(low[0], high[0]), slice(low[1], high[1]))
-        row, column, fits = heart_window(heart, size)
-        window = crop(heart, row, column, size, False)
-        assert fits
-        assert window.sum() == heart.sum()
-        margins = [np.flatnonzero(window.any(axis=axis)) for axis in (1, 0)]
-        assert all(abs(margin[0] - (size - 1 - margin[-1])) <= 1 for margin in margins)
+@given(st.data())
+def test_any_heart_that_is_no_larger_than_the_window_is_kept_whole_and_centred(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 24), label="size")
+    shape, places = [], []
+    for _ in range(2):
+        length = data.draw(st.integers(1, 40))
+        low = data.draw(st.integers(0, length - 1))
+        shape.append(length)
+        places.append(slice(low, data.draw(st.integers(low + 1, min(length, low + size)))))
+    heart = box((shape[0], shape[1]), *places)
+    row, column, fits = heart_window(heart, size)
+    window = crop(heart, row, column, size, False)
+    assert fits
+    assert window.sum() == heart.sum()
+    margins = [np.flatnonzero(window.any(axis=axis)) for axis in (1, 0)]
+    assert all(abs(margin[0] - (size - 1 - margin[-1])) <= 1 for margin in margins)
 
 
-def test_pasting_a_window_back_restores_the_plane() -> None:
-    rng = np.random.default_rng(2)
-    for _ in range(300):
-        rows, columns, size = (int(n) for n in rng.integers(1, 20, 3))
-        row, column = int(rng.integers(-25, 45)), int(rng.integers(-25, 45))
-        plane = rng.uniform(size=(rows, columns))
-        window = crop(plane, row, column, size, -1.0)
-        canvas = np.full((rows + 200, columns + 200), -1.0)
-        canvas[100 : 100 + rows, 100 : 100 + columns] = plane
-        np.testing.assert_array_equal(window, canvas[100 + row :, 100 + column :][:size, :size])
+@given(*[st.integers(1, 20)] * 3, *[st.integers(-25, 45)] * 2)
+def test_a_window_is_the_plane_seen_through_it_and_the_fill_beyond(
+    rows: int, columns: int, size: int, row: int, column: int
+) -> None:
+    plane = np.arange(rows * columns, dtype=np.float64).reshape(rows, columns)
+    canvas = np.full((rows + 200, columns + 200), -1.0)
+    canvas[100 : 100 + rows, 100 : 100 + columns] = plane
+    window = crop(plane, row, column, size, -1.0)
+    np.testing.assert_array_equal(window, canvas[100 + row :, 100 + column :][:size, :size])
 
 
 # --- scaling

@@ -1,4 +1,5 @@
 import errno
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 import cmr.store
 from cmr.errors import DataError
@@ -47,6 +51,38 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(store.index, data["index"])
     assert sorted(files(tmp_path / "set")) == ["images.npy", "index.parquet", "masks.npy"]
     np.testing.assert_array_equal(np.load(tmp_path / "set/masks.npy"), data["masks"])
+
+
+@st.composite
+def stores(draw: st.DrawFn, size: int | None = None) -> SliceStore:
+    """Any valid store in memory, the empty one too."""
+    count, side = draw(st.integers(0, 5)), size or draw(st.integers(1, 6))
+    masks = draw(arrays.arrays(np.uint8, (count, side, side), elements=st.integers(0, 3)))
+    images = draw(arrays.arrays(np.float16, (count, side, side), elements=st.floats(-1, 1, width=16)))
+    subjects = draw(st.lists(st.text(st.characters(codec="utf-8"), max_size=5), min_size=count, max_size=count))
+    spacings = draw(st.lists(st.floats(0.5, 20), min_size=count, max_size=count))
+    index = pd.DataFrame({"subject": pd.Series(subjects, dtype="str"), "slice_mm": pd.Series(spacings, dtype=np.float64)})
+    return SliceStore(masks, index, images)
+
+
+@given(stores())
+@settings(max_examples=40, deadline=None)
+def test_any_store_comes_back_from_disk_as_it_was(store: SliceStore) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        back = SliceStore.write(Path(folder) / "set", store.index, store.masks, store.images)
+        assert back.digest() == store.digest()
+        np.testing.assert_array_equal(back.images, store.images)
+        np.testing.assert_array_equal(back.masks, store.masks)
+        pd.testing.assert_frame_equal(back.index, store.index)
+
+
+@given(stores(size=3), stores(size=3), st.data())
+@settings(deadline=None)
+def test_choosing_from_joined_stores_is_joining_what_is_chosen(one: SliceStore, other: SliceStore, data: st.DataObject) -> None:
+    chosen = [data.draw(arrays.arrays(bool, len(store))) for store in (one, other)]
+    joined = concatenate([one, other]).select(np.concatenate(chosen))
+    parts = concatenate([store.select(rows) for store, rows in zip((one, other), chosen, strict=True)])
+    assert joined.digest() == parts.digest()
 
 
 def test_mask_only_and_empty_stores(tmp_path: Path) -> None:

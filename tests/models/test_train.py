@@ -13,10 +13,18 @@ from models.checkpoint import load_state
 from models.config import AugmentSettings
 from models.data import SliceBatches
 from models.ddpm import DDPM
+from models.fm import FlowMatching, FlowNetwork
+from models.ldm import LDM, LDMNetwork
 from models.masks import MaskDDPM
 from models.segmenter import Segmenter, SegmenterNetwork
 from models.train import TrainingDivergedError, ema_decay, learning_rate, total_steps, train
+from models.vqvae import VQVAE, VQVAENetwork
+from tests.models.conftest import LINEAR
 
+NETWORKS = ("ddpm", "ldm", "vqvae", "fm", "masks", "segmenter")
+AUTOENCODER = VQVAENetwork((8, 16), (2, 1), 1, 4, 32, 0.25, 4)
+LATENT = LDMNetwork((8, 16), 1, (False, True), 8, 4, 8, LINEAR, AUTOENCODER)
+FLOW = FlowNetwork((8, 16), 1, (False, True), 1, 16, 4, 4, 1000)
 AUGMENT = AugmentSettings(rotation=10, scale=0.1, shift=0.05, flip=False)
 
 
@@ -26,9 +34,18 @@ def _batches(batch: int = 4) -> SliceBatches:
     return SliceBatches(rng.uniform(-1, 1, (12, 16, 16)), masks, batch=batch, augment=AUGMENT, seed=3)
 
 
+def _latent() -> LDM:
+    network = LDM(LATENT)
+    network.adopt(VQVAE(AUTOENCODER), torch.rand(12, 1, 16, 16) * 2 - 1)
+    return network
+
+
 def _networks(ddpm_network, mask_network):
     return {
         "ddpm": (lambda: DDPM(ddpm_network), lambda network: network.loss),
+        "ldm": (_latent, lambda network: network.loss),
+        "vqvae": (lambda: VQVAE(AUTOENCODER), lambda network: network.loss),
+        "fm": (lambda: FlowMatching(FLOW), lambda network: network.loss),
         "masks": (lambda: MaskDDPM(mask_network), lambda network: lambda _, masks, randoms: network.loss(masks, randoms)),
         "segmenter": (
             lambda: Segmenter(SegmenterNetwork((4, 8, 8))),
@@ -41,7 +58,7 @@ class KilledError(Exception):
     """Stands for the end of the process in the middle of a training."""
 
 
-@pytest.mark.parametrize("name", ["ddpm", "masks", "segmenter"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_killed_run_resumes_to_the_same_weights(name, ddpm_network, mask_network, train_settings, tmp_path):
     build, loss = _networks(ddpm_network, mask_network)[name]
 
@@ -160,7 +177,7 @@ def test_steps_are_epochs_or_fewer(train_settings):
         train_settings(epochs=None, max_steps=None)
 
 
-@pytest.mark.parametrize("name", ["ddpm", "masks", "segmenter"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_micro_batch_changes_nothing_beyond_rounding(name, ddpm_network, mask_network, train_settings, tmp_path):
     build, loss = _networks(ddpm_network, mask_network)[name]
     results = []
