@@ -43,3 +43,10 @@ def test_learns_to_read_brightness_and_the_batch_changes_nothing():
     read = predict(network, images[:, 0].numpy(), batch=3, precision="float32")
     assert (read == labels.numpy()).mean() > 0.98
     assert np.array_equal(read, predict(network, images[:, 0].numpy(), batch=8, precision="float32"))
+
+
+def test_each_weight_is_stored_once():
+    """MONAI's DynUNet registers its levels twice."""
+    network = Segmenter(SegmenterNetwork((4, 8, 8)))
+    stored = sum(tensor.numel() for tensor in network.state_dict().values())
+    assert stored == sum(parameter.numel() for parameter in network.parameters())
