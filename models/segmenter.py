@@ -43,7 +43,7 @@ class Segmenter(nn.Module):
             norm_name="instance",
             act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
         )
-        # The levels are registered once as a list each and once nested as they run: kept both ways, each weight is stored twice.
+        # MONAI registers the levels as lists and once more nested, as they run: kept both ways, each weight is stored twice.
         for listed in ("input_block", "downsamples", "bottleneck", "upsamples"):
             delattr(self.unet, listed)
         self.criterion = DiceCELoss(softmax=True, lambda_dice=0.5, lambda_ce=0.5)
