@@ -32,7 +32,8 @@ def save_network(folder: Path, config: Any, weights: Mapping[str, Tensor]) -> No
     settings = json.dumps(dataclasses.asdict(config), indent=2)
     temporary = folder / f".{WEIGHTS}.part"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, temporary, metadata={"format": "pt", "config": settings})
+    # One entry only: several would be written in an order of chance, and the same network must give the same bytes.
+    save_file(tensors, temporary, metadata={"config": settings})
     os.replace(temporary, folder / WEIGHTS)
     (folder / CONFIG).write_text(settings + "\n")
 

@@ -185,3 +185,12 @@ def test_a_state_cut_short_gives_the_one_before_it(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-700])
     assert load_state(path)["step"] == 1
     assert "cannot be read" in capsys.readouterr().out
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path, ddpm_network):
+    """What DVC and a resumed training are compared by."""
+    weights, contents = DDPM(ddpm_network).state_dict(), set()
+    for _ in range(8):
+        save_network(tmp_path, ddpm_network, weights)
+        contents.add((tmp_path / "weights.safetensors").read_bytes())
+    assert len(contents) == 1
