@@ -11,6 +11,7 @@ from torch import nn
 
 from cmr.errors import DataError
 from models.checkpoint import load_network, load_state, save_network, save_state
+from models.ddpm import DDPM
 
 CPU = torch.device("cpu")
 
