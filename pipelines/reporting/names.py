@@ -93,12 +93,15 @@ PRIVACY_EXTRA = {
     "nndr_paper": Metric(
         "NNDR, the paper's way", "second neighbour: any image", digits=3, ideal="as the floor; near 0 for copies"
     ),
-    "closer_to_train_full_leak": Metric(
-        "Closer to training, if every image were a copy",
-        "% of images",
-        digits=1,
-        scale=100,
-        ideal="what the worst case would show",
+    "closer_to_train_null": Metric(
+        "… by chance", "% , other draws of the hold-out", digits=1, scale=100, ideal="holds the figure above"
+    ),
+    "closer_to_train_p_value": Metric("… p-value of so much", "one-sided, by redrawing", digits=3, ideal="not below 0.05"),
+    "closer_to_train_over_floor": Metric("… more than test images", "points of 1", digits=3, ideal="0"),
+    "c_t": Metric("C_T, copying test", "negative: copies", digits=2, ideal="not below 0"),
+    "augmented_copies": Metric("Copies, flipped or turned too", "%", LOWER, 1, 100, ideal="1 % expected"),
+    "augmented_closer_to_train": Metric(
+        "Closer to training, flipped or turned too", "% of images", digits=1, scale=100, ideal="50 %"
     ),
 }
 

@@ -15,7 +15,6 @@ TINY = {
     "preprocess.n4.iterations": "[5]",
     "slices.size": "32",
     "privacy.holdout.minimum_patients": "3",
-    "privacy.neighbours.repeats": "3",
     "masks.network.widths": "[8, 16]",
     "masks.network.attention": "[false, true]",
     "masks.network.head_channels": "8",

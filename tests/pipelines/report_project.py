@@ -97,7 +97,7 @@ def _write_params(root: Path, datasets: tuple[str, ...], generators: tuple[str, 
             "high_percentile": 99.0,
             "minimum_range": 0.05,
         },
-        "privacy": {"holdout": {"share": 0.2, "minimum_patients": 3}, "neighbours": {"repeats": 5, "block": 256}},
+        "privacy": {"holdout": {"share": 0.2, "minimum_patients": 3}, "neighbours": {"block": 256}},
         "generators": {"names": list(generators), "train_on": ["mnms"], "sources": ["full", "test", "acdc", "mnms"]},
         **{
             name: {

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from evaluation.overlap import dice
-from evaluation.privacy.search import dice_distance, image_distance, mask_distance, patient_distances
+from evaluation.privacy import search
+from evaluation.privacy.search import (
+    dice_distance,
+    image_distance,
+    mask_distance,
+    paired_squared_distance,
+    patient_distances,
+    squared_distance,
+)
 from tests.evaluation.hearts import hearts
 
 RNG = np.random.default_rng(0)
@@ -52,3 +60,27 @@ def test_search_equals_brute_force_whatever_the_block(block):
         assert found.second[number] == pytest.approx(own[:, 1] if own.shape[1] > 1 else np.full(5, np.inf))
         assert distances[np.arange(5), found.row[number]] == pytest.approx(own[:, 0])
         assert (SUBJECTS[found.row[number]] == patient).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_search_in_stored_features_equals_brute_force(dtype, tmp_path, monkeypatch):
+    """Features wider than what is multiplied at once, read from disk; the nearest two patients are the true ones."""
+    monkeypatch.setattr(search, "COLUMNS", 100)
+    matrix = RNG.normal(size=(64, 1030))
+    images = {name: RNG.random((count, 8, 8)) for name, count in (("queries", 6), ("reference", 8))}
+    stored = {}
+    for name, one in images.items():
+        np.save(tmp_path / name, (one.reshape(len(one), -1) @ matrix).astype(dtype))
+        stored[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    found = patient_distances(stored["queries"], stored["reference"], SUBJECTS, distance=squared_distance, block=4)
+    true = brute_force(stored["queries"], stored["reference"]) ** 2
+    assert (found.nearest_row() == true.argmin(axis=1)).all()
+    for query, line in enumerate(true):
+        owner = SUBJECTS[line.argmin()]
+        others = np.where(owner == SUBJECTS, np.inf, line)
+        two = np.sort(found.nearest[:, query])[:2]
+        assert two == pytest.approx([line.min(), others.min()], rel=1e-12)
+        assert found.row[found.nearest[:, query].argsort()[1], query] == others.argmin()
+    assert paired_squared_distance(stored["queries"], stored["reference"], found.nearest_row()) == pytest.approx(
+        true.min(axis=1)
+    )

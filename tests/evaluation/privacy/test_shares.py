@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.privacy.shares import closer_share, copy_share, full_leak_share, mean_nearest, ratio
+from evaluation.privacy.shares import closer_share, copy_share, mean_nearest, ratio, relabelled_shares
 
 RNG = np.random.default_rng(0)
 
@@ -20,43 +20,65 @@ def test_ratio_to_another_patient_and_to_anybody():
     assert np.isnan(ratio(np.ones((1, 3))))
 
 
-def closer(train, holdout, train_vendors, holdout_vendors, repeats=200):
-    lots = [RNG.random((repeats, len(vendors))) for vendors in (train_vendors, holdout_vendors)]
-    return closer_share(train, holdout, np.array(train_vendors), np.array(holdout_vendors), *lots)
+def test_closer_share_is_votes_a_patient():
+    """Two of three votes go to three training patients, one to the single hold-out patient: 2/3 against 1 vote a patient."""
+    train, holdout = np.full((3, 3), 9.0), np.full((1, 3), 5.0)
+    train[0, 0] = train[2, 1] = 1
+    assert closer_share(train, holdout, np.repeat("A", 3), np.array(["A"])) == pytest.approx((2 / 3) / (2 / 3 + 1))
 
 
 def test_closer_share_of_chance_copies_and_hold_out():
-    train, holdout = RNG.random((40, 500)), RNG.random((10, 500))
-    vendors = ["A"] * 40, ["A"] * 10
-    assert closer(train, holdout, *vendors) == pytest.approx(0.5, abs=0.05)
-    assert closer(train + 1, holdout, *vendors) == 0
-    assert closer(train, holdout + 1, *vendors) == 1
-    assert closer(train, train, ["A"] * 40, ["A"] * 40, repeats=1) == 0.5  # ties
-
-
-def test_without_matching_the_larger_set_would_win():
-    train, holdout = RNG.random((40, 500)), RNG.random((10, 500))
-    assert (train.min(axis=0) < holdout.min(axis=0)).mean() > 0.7
+    vendors = np.repeat("A", 40), np.repeat("A", 10)
+    train, holdout = RNG.random((40, 5000)), RNG.random((10, 5000))
+    assert closer_share(train, holdout, *vendors) == pytest.approx(0.5, abs=0.03)
+    assert closer_share(train + 1, holdout, *vendors) == 0
+    assert closer_share(train, holdout + 1, *vendors) == 1  # all copies, whoever is copied
+    assert closer_share(train, train, vendors[0], vendors[0]) == 0.5  # ties
+    assert np.isnan(closer_share(train[:, :0], holdout[:, :0], *vendors))
 
 
 def test_vendors_are_matched():
     """Vendor B is nearer; it has half of the training patients but a tenth of the hold-out."""
-    train, holdout = (RNG.random((20, 400)) + 2, RNG.random((10, 400)) + 2)
+    train, holdout = (RNG.random((20, 4000)) + 2, RNG.random((10, 4000)) + 2)
     train[10:] -= 1
     holdout[9:] -= 1
-    matched = closer(train, holdout, ["A"] * 10 + ["B"] * 10, ["A"] * 9 + ["B"])
+    matched = closer_share(train, holdout, np.repeat(["A", "B"], 10), np.array(["A"] * 9 + ["B"]))
     assert matched == pytest.approx(0.5, abs=0.05)
-    assert np.isnan(closer(train, holdout, ["A"] * 20, ["C"] * 10))
+    assert np.isnan(closer_share(train, holdout, np.repeat("A", 20), np.repeat("C", 10)))
 
 
-def test_full_leak_share_is_what_copies_give():
-    """Each query is a copy of one of 20 patients; half of the patients are drawn."""
-    train = RNG.random((20, 2000)) + 1
-    train[np.arange(2000) % 20, np.arange(2000)] = 0
-    holdout = RNG.random((10, 2000)) + 1
-    vendors = np.array(["A"] * 20), np.array(["A"] * 10)
-    assert full_leak_share(*vendors) == 0.75
-    assert closer(train, holdout, *vendors) == pytest.approx(0.75, abs=0.02)
+def test_patients_of_a_vendor_without_a_counterpart_do_not_vote():
+    train, holdout = RNG.random((4, 50)), RNG.random((4, 50))
+    stranger = np.zeros((1, 50))
+    vendors = np.repeat("A", 4)
+    with_stranger = closer_share(np.vstack([train, stranger]), holdout, np.append(vendors, "Z"), vendors)
+    assert with_stranger == closer_share(train, holdout, vendors, vendors)
+
+
+def test_other_draws_tell_a_popular_patient_from_memory():
+    """One patient, everybody's neighbour, is in training by chance: the share is high, and so it would often have been."""
+    train, holdout = RNG.random((20, 400)) + 1, RNG.random((10, 400)) + 1
+    train[3, :240] = 0
+    vendors = np.repeat("A", 20), np.repeat("A", 10)
+    share, draws = closer_share(train, holdout, *vendors), relabelled_shares(train, holdout, *vendors, draws=500, seed=0)
+    assert share > 0.6
+    assert np.mean(draws >= share) > 0.2
+    leak = RNG.random((20, 400)) + 1
+    leak[np.arange(400) % 20, np.arange(400)] = 0
+    assert max(relabelled_shares(leak, holdout, *vendors, draws=500, seed=0)) < closer_share(leak, holdout, *vendors) == 1
+
+
+def test_innocent_images_are_rarely_called_closer():
+    """p-values of images that do not depend on the draw are uniform, with popular patients and two vendors too."""
+    rng, hits = np.random.default_rng(1), 0
+    vendors = np.repeat(["A", "B"], [6, 10]), np.repeat(["A", "B"], [4, 3])
+    for repeat in range(200):
+        popularity = rng.exponential(size=(23, 1))
+        distances = rng.random((23, 60)) + popularity
+        sides = distances[:16], distances[16:]
+        draws = relabelled_shares(*sides, *vendors, draws=99, seed=repeat)
+        hits += (1 + np.sum(draws >= closer_share(*sides, *vendors))) / 100 <= 0.1
+    assert hits / 200 == pytest.approx(0.1, abs=0.06)
 
 
 def test_copy_share():
