@@ -20,6 +20,10 @@ app = typer.Typer(
 )
 
 
+weights_app = typer.Typer(help="Weights of the metric networks: fetch, list, path.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         try:
@@ -134,6 +138,39 @@ def _sync(root: Path) -> None:
 
     done = syncing.sync(root)
     typer.echo(f"MLflow at {tracking_uri(root)}: {done.networks} networks and {done.figures} figure files are in.")
+
+
+@weights_app.command("fetch")
+def fetch_weights(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="All, if none is named.", show_default=False)
+    ] = None,
+) -> None:
+    """Bring weights into the cache, so that nothing is downloaded later. What is there already stays."""
+    from evaluation.networks.weights import WEIGHTS, fetch
+
+    paths = fetch(names or tuple(WEIGHTS), typer.echo)
+    typer.echo(f"{len(paths)} of {len(WEIGHTS)} files are ready in {next(iter(paths.values())).parent}")
+
+
+@weights_app.command("list")
+def list_weights() -> None:
+    """Say which weights are in the cache, and from which source. Nothing is downloaded."""
+    from evaluation.networks.weights import WEIGHTS, entries
+
+    for entry in entries():
+        about = f"{entry.size / 1e6:.0f} MB, from {entry.source}" if entry.source else f"for {WEIGHTS[entry.name].figures}"
+        typer.echo(f"{entry.name:<14} {entry.state:<8} {about}\n{'':<14} {entry.path}")
+
+
+@weights_app.command("path")
+def weights_place(
+    name: Annotated[str | None, typer.Argument(help="Of this file instead of the folder.", show_default=False)] = None,
+) -> None:
+    """Print the folder of the cache, or where one of its files belongs."""
+    from evaluation.networks.weights import weights_folder, weights_path
+
+    typer.echo(weights_path(name) if name else weights_folder())
 
 
 def _shown(path: Path) -> Path:
