@@ -50,6 +50,8 @@ def test_arguments_and_status_are_passed_on(versioned: Path) -> None:
 def test_an_interrupt_waits_for_dvc_and_leaves_no_lock(versioned: Path) -> None:
     stage(versioned, "echo started > started.txt && sleep 60")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    # Tests that were started in the background ignore Ctrl-C, and would pass that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "run"],
         cwd=versioned,
@@ -58,6 +60,7 @@ def test_an_interrupt_waits_for_dvc_and_leaves_no_lock(versioned: Path) -> None:
         text=True,
         start_new_session=True,
     )
+    signal.signal(signal.SIGINT, before)
     end = time.monotonic() + 60
     while not (versioned / "started.txt").exists() and time.monotonic() < end:
         time.sleep(0.1)
