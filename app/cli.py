@@ -24,6 +24,10 @@ weights_app = typer.Typer(help="Weights of the metric networks: fetch, list, pat
 app.add_typer(weights_app, name="weights")
 
 
+study_app = typer.Typer(help="The pipeline run several times with one thing changed.", no_args_is_help=True)
+app.add_typer(study_app, name="study")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         try:
@@ -171,6 +175,30 @@ def weights_place(
     from evaluation.networks.weights import weights_folder, weights_path
 
     typer.echo(weights_path(name) if name else weights_folder())
+
+
+@study_app.command("limited-data")
+def study_limited_data(
+    generator: Annotated[str, typer.Argument(metavar="GEN", help="One of generators.names.")],
+    patients: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of training patients.")],
+) -> None:
+    """Train a generator on few patients and on more, and draw what it can then do: fidelity, utility, membership.
+
+    Starts from finished results and leaves them as they are. Takes about as long as the generator's part of `syncmri run`,
+    once for each number; stopped, the same command goes on where it was.
+    """
+    from mlops.settings import find_root
+    from mlops.study import limited_data
+    from pipelines.reporting.study import write_study
+
+    counts = [int(word) if word.strip().isdecimal() else _no_number(word) for word in patients.split(",")]
+    root = find_root()
+    path = write_study(root, f"limited-data-{generator}", limited_data(root, generator, counts, typer.echo))
+    typer.echo(f"Figure: {path}\nTable: {path.with_suffix('.csv')}")
+
+
+def _no_number(word: str) -> int:
+    raise DataError(f"--patients: found '{word}', expected whole numbers with commas between them, such as 5,10,20")
 
 
 def _shown(path: Path) -> Path:

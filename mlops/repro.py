@@ -3,15 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cmr.errors import DataError
 from mlops.settings import PARAMS
 
 
-def reproduce(root: Path, arguments: Sequence[str]) -> int:
-    """``dvc repro ARGUMENTS`` in the project at ``root``; returns DVC's exit status.
+def reproduce(root: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+    """``dvc repro ARGUMENTS`` in the project at ``root``, with a changed environment if need be; returns DVC's exit status.
 
     Stages find this Python whether or not its environment is activated. Ctrl-C reaches DVC, which ends its stage and its locks
     itself, and is waited for.
@@ -20,7 +20,7 @@ def reproduce(root: Path, arguments: Sequence[str]) -> int:
         raise DataError(f"{root / PARAMS}: there is no such file. Run `syncmri configure demo` first (or real, or paper).")
     command = [sys.executable, "-m", "dvc", "repro", *arguments]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    process = subprocess.Popen(command, cwd=root, env={**os.environ, "PATH": path})
+    process = subprocess.Popen(command, cwd=root, env={**os.environ, "PATH": path, **(environment or {})})
     interrupted = False
     while True:
         try:

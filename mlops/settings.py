@@ -55,11 +55,13 @@ class PhantomData:
 
 @dataclass(frozen=True)
 class GeneratorsSettings:
-    """Which generators are trained, on which datasets, and whose masks they are sampled from."""
+    """Which generators are trained, on which datasets and how many of their patients (None: all), and whose masks they are
+    sampled from."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
     names: tuple[str, ...]
     train_on: tuple[str, ...]
+    patients: int | None
     sources: tuple[str, ...]
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -169,3 +170,21 @@ def test_data_versions_come_back(finished, tmp_path):
     assert sorted(path.name for path in (clone / "data/raw/acdc/training").iterdir()) == ["patient001", "patient002"]
     assert SliceStore.open(clone / "data/slices/acdc").digest() == before
     assert ran(run(clone, "dvc", "repro", "slices@acdc")) == []
+
+
+def test_a_study_of_few_patients_leaves_the_results_alone_and_goes_on_where_it_was(project):
+    before = {path: path.read_bytes() for path in (project / "dvc.lock", project / "reports/metrics.json")}
+    run(project, "app.cli", "study", "limited-data", "ddpm", "--patients", "3")
+    again = run(project, "app.cli", "study", "limited-data", "ddpm", "--patients", "3")
+    assert "Running stage" not in again
+    assert {path: path.read_bytes() for path in before} == before
+    table = pd.read_csv(project / "reports/studies/limited-data-ddpm.csv")
+    assert set(table["patients"]) == {3}
+    assert (
+        table.set_index(["model", "figure"])["value"]
+        .notna()[[("ddpm", "mask_adherence"), ("ddpm", "dice"), ("real", "dice")]]
+        .all()
+    )
+    study = project / ".syncmri/studies/limited-data/ddpm-3"
+    assert SliceStore.open(study / "data/cohort/train").index["subject"].nunique() == 3
+    assert not (study / "runs/ldm").exists()

@@ -54,7 +54,7 @@ def test_a_cohort_without_test_patients_is_refused_before_any_training(tmp_path,
     from pipelines import cohort
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("generators: {names: [ddpm], train_on: [acdc], sources: [full]}")
+    (tmp_path / "params.yaml").write_text("generators: {names: [ddpm], train_on: [acdc], patients: null, sources: [full]}")
     index = pd.DataFrame({"subject": ["a", "b"], "split": ["train", "val"], "labelled": [True, True]})
     SliceStore.write("data/slices/acdc", index, np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8), np.float16))
     with pytest.raises(DataError, match="no patient is left for 'test'"):
