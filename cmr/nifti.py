@@ -24,7 +24,7 @@ _FETCH = "Fetch the file again from the dataset's source."
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """One 3D or 4D NIfTI file whose bytes and header have been checked; pixels are decoded by :meth:`values`.
+    """One NIfTI file, 3D or 4D, whose bytes and header have been checked; pixels are decoded by :meth:`values`.
 
     Attributes:
         path: where the file lies.
@@ -41,8 +41,11 @@ class NiftiFile:
     _stored: ArrayProxy
 
     @classmethod
-    def open(cls, path: Path) -> "NiftiFile":
+    def open(cls, path: Path, *, single_slices: bool = False) -> "NiftiFile":
         """Read the whole file, so that a truncation is found wherever it lies, and check its header.
+
+        Args:
+            single_slices: a 2D file is accepted too, as one slice.
 
         Raises:
             DataError: the file is missing, unreadable, truncated, damaged, not NIfTI, not 3D or 4D, not real-valued, or
@@ -50,7 +53,7 @@ class NiftiFile:
         """
         raw = _read_bytes(path)
         header = _read_header(path, raw)
-        shape = _spatial_shape(path, header)
+        shape = _spatial_shape(path, header, single_slices)
         return cls(
             path=path,
             shape=(shape[2], shape[1], shape[0]),
@@ -133,8 +136,10 @@ def _read_header(path: Path, raw: bytes) -> nib.Nifti1Header:
     return header
 
 
-def _spatial_shape(path: Path, header: nib.Nifti1Header) -> tuple[int, ...]:
+def _spatial_shape(path: Path, header: nib.Nifti1Header, single_slices: bool) -> tuple[int, ...]:
     shape = tuple(int(size) for size in header.get_data_shape())
+    if single_slices and len(shape) == 2:
+        shape = (*shape, 1)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (3, 4) or math.prod(shape) <= 0:

@@ -54,14 +54,15 @@ def measure_masks(masks: NDArray[np.uint8], subjects: NDArray) -> MaskMeasures:
 
 
 def mask_figures(
-    real: MaskMeasures, generated: MaskMeasures, floor: MaskMeasures, *, intervals: IntervalSettings, seed: int
+    real: MaskMeasures, generated: MaskMeasures, floor: MaskMeasures | None, *, intervals: IntervalSettings, seed: int
 ) -> Figures:
     """Compares generated with real masks.
 
     Args:
         real: the training masks.
         generated: the mask model's samples.
-        floor: real masks of other patients (the test masks): how different from the training masks real masks are.
+        floor: real masks of other patients (the test masks): how different from the training masks real masks are. None: no
+            floor figures.
 
     Returns:
         ``{LV, MYO, RV}.{pixel_share, area, roundness, eccentricity, solidity}.{real, generated, floor, ks_d, p_value,
@@ -72,7 +73,7 @@ def mask_figures(
     Raises:
         DataError: a set without any mask.
     """
-    sets = {"real": real, "generated": generated, "floor": floor}
+    sets = {"real": real, "generated": generated} | ({"floor": floor} if floor else {})
     for name, measures in sets.items():
         if not len(measures.subjects):
             raise DataError(f"mask evaluation: the {name} set holds no masks")
@@ -149,6 +150,8 @@ def _feature_figures(
         for name in sets
     }
     figures |= _tests(values, subjects["real"], "generated", bundles, intervals, seed)
+    if "floor" not in sets:
+        return figures
     floor = _tests(values, subjects["real"], "floor", subjects["floor"], intervals, seed)
     return figures | {f"floor_{name}": figure for name, figure in floor.items()}
 

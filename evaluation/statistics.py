@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from cmr.errors import DataError
 from evaluation.figure import Figure
@@ -79,13 +79,50 @@ def bootstrap_ratio(
     n = above.size
     if n < 2:
         return Figure(ratio, n=values.size, reason=ONE_PATIENT)
-    # How often each patient is drawn: B x P, so that the resampled sums are one matrix product.
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=settings.bootstrap)
+    drawn = _draws(n, settings, seed)
     if not (drawn @ below).all():
         return Figure(ratio, n=values.size, reason="no interval: a ratio to 0 for some draws of the patients")
-    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - settings.confidence) / 2, n - 1))
-    low, high = np.quantile((drawn @ above) / (drawn @ below), [tail, 1 - tail])
-    return Figure(ratio, float(low), float(high), values.size)
+    return Figure(ratio, *_expanded_percentiles((drawn @ above) / (drawn @ below), n, settings), values.size)
+
+
+def bootstrap_compared(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    compare: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+    settings: IntervalSettings,
+    seed: int,
+) -> Figure:
+    """Difference, or ratio, of the means of two sets of values of the same patients, such as two segmenters' scores.
+
+    A patient is drawn with all that it has on both sides, so that what makes it hard for both cancels. The interval is
+    :func:`bootstrap_mean`'s.
+
+    Args:
+        first, second: values and their patients, (N,) each; the two may have other numbers of values a patient.
+        compare: of two means, or of as many pairs of means; not finite where it is not defined.
+
+    Raises:
+        DataError: a value is not finite or lengths differ.
+    """
+    sides = [_checked(*first), _checked(*second)]
+    patients = np.unique(np.concatenate([names for _, names in sides]))
+    places = [(values, np.searchsorted(patients, names)) for values, names in sides]
+    sums = [np.bincount(place, values, patients.size) for values, place in places]
+    counts = [np.bincount(place, minlength=patients.size) for _, place in places]
+    n = min(values.size for values, _ in sides)
+    if n == 0:
+        return Figure.missing("no observations")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(compare(*(above.sum() / below.sum() for above, below in zip(sums, counts, strict=True))))
+        if not np.isfinite(value):
+            return Figure.missing("not defined: a ratio to 0")
+        if patients.size < 2:
+            return Figure(value, n=n, reason=ONE_PATIENT)
+        drawn = _draws(patients.size, settings, seed)
+        resampled = compare(*((drawn @ above) / (drawn @ below) for above, below in zip(sums, counts, strict=True)))
+    if not np.isfinite(resampled).all():
+        return Figure(value, n=n, reason="no interval: not defined for some draws of the patients")
+    return Figure(value, *_expanded_percentiles(resampled, patients.size, settings), n)
 
 
 def bootstrap_share(hits: ArrayLike, patients: ArrayLike, settings: IntervalSettings, seed: int) -> Figure:
@@ -157,7 +194,7 @@ def jackknife(
     if total == 0:
         return Figure(value, value, value, n)
     freedom = total**2 / np.sum(variances**2 / [len(groups) - 1 for groups in strata])
-    reach = stats.t.ppf((1 + settings.confidence) / 2, freedom) * np.sqrt(total)
+    reach = special.stdtrit(freedom, (1 + settings.confidence) / 2) * np.sqrt(total)
     return Figure(value, float(max(value - reach, limits[0])), float(min(value + reach, limits[1])), n)
 
 
@@ -175,12 +212,18 @@ def _group_variance(value: float, left_out: NDArray[np.float64], groups: Sequenc
 
 def ks_d(a: ArrayLike, b: ArrayLike) -> float:
     """Two-sample Kolmogorov-Smirnov statistic: the largest distance between the distribution functions, 0 to 1."""
-    return float(stats.ks_2samp(np.asarray(a), np.asarray(b)).statistic)
+    return float(_ks(a, b).statistic)
 
 
 def ks_p_value(a: ArrayLike, b: ArrayLike) -> float:
     """p-value of the two-sample Kolmogorov-Smirnov test with every observation taken as independent, as the paper does."""
-    return float(stats.ks_2samp(np.asarray(a), np.asarray(b)).pvalue)
+    return float(_ks(a, b).pvalue)
+
+
+def _ks(a: ArrayLike, b: ArrayLike) -> Any:
+    from scipy.stats import ks_2samp  # more than a second, which most stages can do without
+
+    return ks_2samp(np.asarray(a), np.asarray(b))
 
 
 def permutation_p_value(
@@ -221,6 +264,18 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     result = np.empty_like(p)
     result[order] = np.minimum(adjusted, 1)
     return result
+
+
+def _draws(patients: int, settings: IntervalSettings, seed: int) -> NDArray[np.int64]:
+    """How often each patient is drawn, (B, P): the resampled sums are then one matrix product."""
+    return np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=settings.bootstrap)
+
+
+def _expanded_percentiles(resampled: NDArray[np.float64], patients: int, settings: IntervalSettings) -> tuple[float, float]:
+    reach = np.sqrt(patients / (patients - 1)) * special.stdtrit(patients - 1, (1 - settings.confidence) / 2)
+    tail = special.ndtr(reach)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _checked(values: ArrayLike, patients: ArrayLike) -> tuple[NDArray[np.float64], NDArray]:

@@ -1,6 +1,6 @@
 """Synthetic slices against the real slices whose masks they were made from (paper, Table IV)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -50,38 +50,45 @@ def paired_figures(
     real: NDArray[np.floating],
     synthetic: NDArray[np.floating],
     *,
-    masks: NDArray[np.uint8],
+    masks: NDArray[np.uint8] | None,
     subjects: NDArray,
     intervals: IntervalSettings,
     seed: int,
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = PAIRED,
 ) -> Figures:
     """All paired metrics, and their floor: how alike two real slices of different patients with similar masks are.
 
     Args:
         real: (N, H, W) in [-1, 1], the test slices.
         synthetic: (N, H, W) in [-1, 1]; row i was made from the mask of real slice i. Values beyond are clipped.
-        masks: (N, H, W) the masks both share.
+        masks: (N, H, W) the masks both share; None: not known, then there is no floor.
         subjects: (N,) the patient of each slice.
+        metrics: by name, alike :data:`evaluation.fidelity.PAIRED`.
 
     Returns:
-        ``{METRIC: Figure, ..., "floor": {METRIC: Figure}}`` with METRIC from :data:`evaluation.fidelity.PAIRED`.
+        ``{METRIC: Figure, ..., "floor": {METRIC: Figure}}`` with METRIC from ``metrics``.
 
     Raises:
         DataError: shapes that do not fit, values that are not finite, values far outside [-1, 1].
     """
     real, synthetic = to_unit(real, "real"), to_unit(synthetic, "synthetic")
     check_pairs(real, synthetic, "real and synthetic images")
-    check_pairs(real, check_masks(masks, "paired"), "images and masks")
+    if masks is not None:
+        check_pairs(real, check_masks(masks, "paired"), "images and masks")
     patients = check_subjects(subjects, len(real), "paired images")
     figures: Figures = {
         name: bootstrap_mean(paired_values(metric, synthetic, real), patients, intervals, seed)
-        for name, metric in PAIRED.items()
+        for name, metric in metrics.items()
     }
+    if masks is None:
+        return figures | {
+            "floor": dict.fromkeys(metrics, Figure.missing("the floor pairs slices by their masks: none are known"))
+        }
     if np.unique(patients).size < 2:
         missing = Figure.missing("the floor compares different patients and there is only one")
-        return figures | {"floor": dict.fromkeys(PAIRED, missing)}
+        return figures | {"floor": dict.fromkeys(metrics, missing)}
     other = real[closest_masks(masks, patients)]
     floor = {
-        name: bootstrap_mean(paired_values(metric, other, real), patients, intervals, seed) for name, metric in PAIRED.items()
+        name: bootstrap_mean(paired_values(metric, other, real), patients, intervals, seed) for name, metric in metrics.items()
     }
     return figures | {"floor": floor}

@@ -52,6 +52,18 @@ def summarise(scores: pd.DataFrame, intervals: IntervalSettings, seed: int) -> F
     return {convention: _figures(scores.loc[scores["convention"] == convention], intervals, seed) for convention in CONVENTIONS}
 
 
+def sd_of_seeds(scores: pd.DataFrame) -> Figure:
+    """How far the mean clinical Dice scatters over trainings that differ in their seed alone: its standard deviation.
+
+    Args:
+        scores: as :func:`summarise`'s, of several trainings, told apart by the column ``seed``.
+    """
+    means = scores.loc[scores["convention"] == "clinical"].groupby("seed")["dice"].mean().dropna()
+    if len(means) < 2:
+        return Figure.missing("one training: utility.more_seeds repeats it with other seeds")
+    return Figure(float(means.std(ddof=1)), n=len(means))
+
+
 def _figures(scores: pd.DataFrame, intervals: IntervalSettings, seed: int) -> Figures:
     figures: Figures = _means(scores, intervals, seed)
     for structure, rows in scores.groupby("structure", sort=False):
