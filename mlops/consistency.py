@@ -6,7 +6,8 @@ from typing import Any
 
 from cmr.errors import DataError
 from cmr.readers import READERS
-from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, autoencoder_fault, nearest
+from mlops.faults import nearest
+from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, autoencoder_fault
 from models.masks import MaskDDPM
 from models.registry import GENERATORS, generator_class
 
@@ -21,7 +22,8 @@ def disagreements(checked: dict[str, Any]) -> list[str]:
         *_data(checked["data"]),
         *_phantom(checked["phantom"], checked["data"]),
         *_generators(checked["generators"], checked["data"]),
-        *_setups(checked["utility.setups"], checked["generators"], checked["data"]),
+        *_setups(checked["utility.setups"], checked["generators"], checked["data"], _further(checked)),
+        *_combined(checked),
         *_samplers("masks", MaskDDPM.samplers, [("sampling", checked["masks.sampling"])]),
         *(fault for name in GENERATORS if f"{name}.network" in checked for fault in _generator(name, checked)),
     ]
@@ -78,15 +80,38 @@ def _generators(generators: GeneratorsSettings, data: DataSettings) -> Iterator[
             yield f"generators.{key}: found {list(values)}, expected at least one entry and none twice."
 
 
-def _setups(setups: tuple[str, ...], generators: GeneratorsSettings, data: DataSettings) -> Iterator[str]:
-    real = [f"{name}-real" for name in data.raw]
-    synthetic = [f"{name}-{source}" for name in generators.names for source in generators.sources if source != "test"]
-    yield from _unknown("utility.setups", setups, real + synthetic, "trainings that data.raw and generators allow")
+def _setups(setups: tuple[str, ...], generators: GeneratorsSettings, data: DataSettings, further: list[str]) -> Iterator[str]:
+    allowed = [*(f"{name}-real" for name in data.raw), *_synthetic(generators), *further]
+    yield from _unknown("utility.setups", setups, allowed, "trainings that data.raw, generators and utility allow")
     if len(set(setups)) < len(setups):
         yield f"utility.setups: found {list(setups)}, expected no setup twice."
     needed = [f"{name}-real" for name in generators.train_on[:1]]
     if missing := [name for name in needed if name not in setups]:
         yield f"utility.setups: '{missing[0]}' is missing: the segmenter trained on it reads every generator's mask adherence."
+
+
+def _synthetic(generators: GeneratorsSettings) -> list[str]:
+    return [f"{name}-{source}" for name in generators.names for source in generators.sources if source != "test"]
+
+
+def _further(checked: dict[str, Any]) -> list[str]:
+    """The training sets that the stage `combine` makes."""
+    real = [f"{name}-real" for name in checked["generators"].train_on[:1]]
+    made = {"and": checked["utility.with_real"], "as": checked["utility.real_at_size_of"]}
+    return [f"{name}-{how}-{other}" for name in real for how, others in made.items() for other in others]
+
+
+def _combined(checked: dict[str, Any]) -> Iterator[str]:
+    generators = checked["generators"]
+    sources = [source for source in generators.sources if source != "test"]
+    yield from _unknown("utility.with_real", checked["utility.with_real"], _synthetic(generators), "synthetic sets")
+    yield from _unknown("utility.real_at_size_of", checked["utility.real_at_size_of"], sources, "mask sources")
+    for key in ("with_real", "real_at_size_of", "more_seeds"):
+        values = checked[f"utility.{key}"]
+        if len(set(values)) < len(values):
+            yield f"utility.{key}: found {list(values)}, expected none twice."
+    if checked["seed"] in checked["utility.more_seeds"] or min(checked["utility.more_seeds"], default=0) < 0:
+        yield f"utility.more_seeds: found {list(checked['utility.more_seeds'])}, expected seeds from 0 on other than `seed`."
 
 
 def _unknown(key: str, found: Any, known: list[str], what: str) -> Iterator[str]:

@@ -13,18 +13,13 @@ from typing import Final, Literal
 import psutil
 
 from cmr.errors import DataError
+from evaluation.networks.weights import WEIGHTS, entries
 from mlops.settings import DataSettings, check, load_params, lookup, validate_all
 
 State = Literal["ok", "warn", "fail"]
 OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "fail"
-
-METRIC_WEIGHTS = {
-    "inception-fid.safetensors": "FID, KID, precision, recall",
-    "lpips-vgg16.safetensors": "LPIPS",
-}
-"""Files of the metric networks in the cache, and the figures that are reported as missing without them."""
 
 _LEAST_MEMORY_GB, _LEAST_DISK_GB = 4, 5
 
@@ -168,19 +163,13 @@ def _tracking(root: Path) -> Check:
 
 
 def _weights() -> Iterator[Check]:
-    folder = weights_folder()
-    for file, figures in METRIC_WEIGHTS.items():
-        if (folder / file).is_file():
-            yield Check(f"weights for {figures}", OK, str(folder / file))
+    advice = "`syncmri weights fetch`; without a connection the report gives these figures as missing, with what to do"
+    for entry in entries():
+        name = f"weights for {WEIGHTS[entry.name].figures}"
+        if entry.state == "ready":
+            yield Check(name, OK, str(entry.path))
         else:
-            advice = "nothing: the report gives these figures as missing"
-            yield Check(f"weights for {figures}", WARN, f"no {file} in {folder}", advice)
-
-
-def weights_folder() -> Path:
-    """Where the weights of metric networks are kept: ``SYNCMRI_WEIGHTS``, else below the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("SYNCMRI_WEIGHTS") or cache / "syncmri" / "weights")
+            yield Check(name, WARN, f"{entry.path} is {entry.state}", advice)
 
 
 def report(root: Path | None, show: Callable[[Check], None]) -> bool:

@@ -15,7 +15,8 @@ from ruamel.yaml.tokens import CommentToken
 from cmr.errors import DataError
 from cmr.files import whole_file
 from cmr.readers import READERS
-from mlops.settings import PARAMS, find_root, known_keys, nearest, validate_all
+from mlops.faults import nearest
+from mlops.settings import PARAMS, find_root, known_keys, validate_all
 from mlops.take_in import take_in_raw
 
 REFERENCE = "paper"
@@ -88,8 +89,13 @@ def _profile(root: Path, profile: str) -> CommentedMap:
             + nearest(profile, known)
         )
     params = _read(root / "profiles" / f"{REFERENCE}.yaml")
-    if profile != REFERENCE:
-        _overlay(params, _read(root / "profiles" / f"{profile}.yaml"))
+    overlays: list[CommentedMap] = []
+    below: str | None = profile if profile != REFERENCE else None
+    while below is not None:
+        overlays.append(_read(root / "profiles" / f"{below}.yaml"))
+        below = overlays[-1].pop("based_on", None)
+    for overlay in reversed(overlays):
+        _overlay(params, overlay)
     return params
 
 
@@ -180,7 +186,8 @@ def _leave_out_missing(params: CommentedMap, folders: Mapping[str, Path], profil
         if without != generators["train_on"]:
             _put(generators, "train_on", without, f"there is no {name}")
         _put(generators, "sources", [source for source in generators["sources"] if source != name])
-        _put(utility, "setups", [setup for setup in utility["setups"] if name not in setup.split("-")])
+        for key in ("setups", "with_real", "real_at_size_of"):
+            _put(utility, key, [setup for setup in utility[key] if name not in setup.split("-")])
 
 
 def _override(params: CommentedMap, override: str) -> None:

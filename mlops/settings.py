@@ -3,21 +3,19 @@
 Types are taken strictly: a text is no number and a boolean no integer; a whole number is accepted where a fraction is meant.
 """
 
-import difflib
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
-from types import UnionType
-from typing import Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from cmr.errors import DataError, DataErrors
+from mlops.faults import describe, nearest
 
 T = TypeVar("T")
 PARAMS = "params.yaml"
@@ -76,6 +74,8 @@ SECTIONS: dict[str, Any] = {
     "slices": "cmr.slices:SliceSettings",
     "privacy.holdout": "cmr.splits:HoldoutSettings",
     "privacy.neighbours": "evaluation.privacy.neighbours:NeighbourSettings",
+    "privacy.membership": "evaluation.privacy.membership.settings:MembershipSettings",
+    "privacy.control": "evaluation.privacy.membership.settings:ControlSettings",
     "augment": "models.config:AugmentSettings",
     "validation.images": int,
     "generators": GeneratorsSettings,
@@ -85,7 +85,11 @@ SECTIONS: dict[str, Any] = {
     "segmenter.network": "models.segmenter:SegmenterNetwork",
     "segmenter.train": "models.config:TrainSettings",
     "utility.setups": tuple[str, ...],
+    "utility.with_real": tuple[str, ...],
+    "utility.real_at_size_of": tuple[str, ...],
+    "utility.more_seeds": tuple[int, ...],
     "evaluation": "evaluation.statistics:IntervalSettings",
+    "gate": "mlops.gate:GateSettings",
     "tracking.experiment": str,
 }
 _OF_A_GENERATOR = {
@@ -179,7 +183,7 @@ def check(value: Any, cls: type[T], name: str) -> T:
         # Strict JSON is what is wanted: lists make tuples and mappings dataclasses, yet no text becomes a number.
         return TypeAdapter(cls).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        faults = [_describe(fault, cls, name) for fault in error.errors(include_url=False)]
+        faults = [describe(fault, cls, name) for fault in error.errors(include_url=False)]
         raise DataErrors(f"{PARAMS}: {len(faults)} setting(s) cannot be used:", faults) from error
 
 
@@ -243,16 +247,6 @@ def known_keys(params: dict[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """A sentence that names the known key most like ``name``, or nothing where none is alike."""
-    # A slip in a section's name should not hide a right last part, and the other way round: compare both.
-    last = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
-    alike = difflib.get_close_matches(name, known, 1, 0.75)
-    alike = alike or [last[match] for match in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(last), 1, 0.6)]
-    alike = alike or difflib.get_close_matches(name, known, 1, 0.4)
-    return f" Did you mean '{alike[0]}'?" if alike else ""
-
-
 def _unknown_sections(params: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
     parents = {"": list(dict.fromkeys(name.split(".")[0] for name in expected))}
     for name in expected:
@@ -274,35 +268,3 @@ def _resolve(kind: Any) -> Any:
     for attribute in path.split("."):
         found = getattr(found, attribute)
     return found
-
-
-def _describe(fault: Any, cls: Any, name: str) -> str:
-    """One pydantic fault in words: dotted key, what was found, what was expected."""
-    places = list(fault["loc"])
-    key = ".".join([name, *map(str, places)])
-    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{key}: unknown key.{nearest(str(places[-1]), _field_names(cls, places[:-1]))}"
-    if fault["type"] == "missing":
-        return f"{key}: missing. profiles/paper.yaml has every key with its meaning."
-    if fault["type"] == "value_error":  # raised by the dataclass itself, in its own words
-        return f"{key}: {fault['msg'].removeprefix('Value error, ')}."
-    found = json.dumps(fault["input"], default=str)
-    expected = re.sub(r"^Input should be (an? )?(valid )?", "", fault["msg"])
-    expected = expected.replace("dictionary", "mapping").replace("object", "mapping").replace("array", "list")
-    return f"{key}: found {found}, expected {expected}."
-
-
-def _field_names(cls: Any, places: list[Any]) -> list[str]:
-    """Names of the fields of the dataclass that lies at ``places`` inside ``cls``."""
-    for place in places:
-        cls = _without_none(cls)
-        if is_dataclass(cls):
-            cls = next((field.type for field in fields(cls) if field.name == place), None)
-        elif get_origin(cls) in (dict, tuple):
-            cls = next(argument for argument in reversed(get_args(cls)) if argument is not ...)
-    cls = _without_none(cls)
-    return [field.name for field in fields(cls)] if is_dataclass(cls) else []
-
-
-def _without_none(cls: Any) -> Any:
-    return next((kind for kind in get_args(cls) if is_dataclass(kind)), cls) if get_origin(cls) is UnionType else cls

@@ -30,13 +30,14 @@ _FIDELITY = ("kid", "fid", "mask_adherence", "ssim")
 _PRIVACY = ("mia_auc", "closer_to_train", "copies")
 
 
-def limited_data(root: Path, generator: str, patients: Sequence[int], say: Callable[[str], None]) -> pd.DataFrame:
-    """Trains the mask model and ``generator`` on so many patients each time, and gathers what it can then do.
+def limited_data(root: Path, generator: str, patients: Sequence[int], say: Callable[[str], None]) -> Path:
+    """Trains the mask model and ``generator`` on so many patients each time, gathers what it can then do, and draws it.
 
     Returns:
-        Columns :data:`FIGURES`, a row a number of patients and figure: the generator's fidelity and privacy, and ``dice``
-        (clinical) of a segmenter trained on its images from generated masks, on the test patients of its own dataset; as the
-        model ``real``, that of the segmenter trained on all real patients.
+        The table ``reports/studies/limited-data-GEN.csv``, with the drawing (``.svg``) beside it. Columns :data:`FIGURES`, a
+        row a number of patients and figure: the generator's fidelity and privacy, and ``dice`` (clinical) of a segmenter
+        trained on its images from generated masks, on the test patients of its own dataset; as the model ``real``, that of
+        the segmenter trained on all real patients.
 
     Raises:
         DataError: no such generator, numbers that the data does not allow, a project that has not been run, or a run that
@@ -62,7 +63,12 @@ def limited_data(root: Path, generator: str, patients: Sequence[int], say: Calla
         _change(folder, generator, settings.train_on[0], count)
         _reproduce(root, folder)
         tables.append(_table(folder, generator, settings.train_on[0], count))
-    return pd.concat(tables, ignore_index=True)
+    path = Path("reports/studies") / f"limited-data-{generator}.csv"
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(root / path) as temporary:
+        pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
+    _python(root, "pipelines.draw_study", str(path))
+    return root / path
 
 
 def _copy_project(root: Path, folder: Path) -> None:
@@ -84,7 +90,8 @@ def _copy_project(root: Path, folder: Path) -> None:
 def _change(folder: Path, generator: str, dataset: str, patients: int) -> None:
     params: dict[str, Any] = load_params(folder)
     params["generators"] |= {"names": [generator], "patients": patients, "sources": ["full", "test"]}
-    params["utility"]["setups"] = [f"{dataset}-real", f"{generator}-full"]
+    params["utility"] |= {"setups": [f"{dataset}-real", f"{generator}-full"]}
+    params["utility"] |= {"with_real": [], "real_at_size_of": [], "more_seeds": []}
     params["tracking"]["experiment"] += "-limited-data"
     with whole_file(folder / PARAMS) as temporary:
         YAML().dump(params, temporary)
@@ -108,7 +115,11 @@ def _table(folder: Path, generator: str, dataset: str, patients: int) -> pd.Data
 
 
 def _dvc(folder: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return _python(folder, "dvc", *words)
+
+
+def _python(folder: Path, *words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DataError(f"{folder}: `dvc {' '.join(words)}` failed: {done.stderr.strip()}")
+        raise DataError(f"{folder}: `{' '.join(words)}` failed: {done.stderr.strip()}")
     return done.stdout

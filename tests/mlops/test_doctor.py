@@ -1,9 +1,12 @@
+import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mlops.doctor import METRIC_WEIGHTS, Check, examine, report
+from evaluation.networks import weights
+from mlops.doctor import Check, examine, report
 from tests.mlops.conftest import REPOSITORY
 
 
@@ -64,12 +67,20 @@ def test_taken_in_data_that_is_not_checked_out(healthy: Path) -> None:
 
 def test_weights_that_are_there(healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNCMRI_WEIGHTS", str(tmp_path / "weights"))
-    names = [f"weights for {figures}" for figures in METRIC_WEIGHTS.values()]
-    assert {checks(healthy)[name].state for name in names} == {"warn"}
+    names = {name: f"weights for {of.figures}" for name, of in weights.WEIGHTS.items()}
+    assert {checks(healthy)[name].state for name in names.values()} == {"warn"}
+
     (tmp_path / "weights").mkdir()
-    for file in METRIC_WEIGHTS:
-        (tmp_path / "weights" / file).touch()
-    assert {checks(healthy)[name].state for name in names} == {"ok"}
+    content = b"tensors"
+    for name in names:
+        weights.weights_path(name).write_bytes(content)
+    damaged = checks(healthy)[names["lpips-vgg16"]]
+    assert (damaged.state, damaged.found.endswith("damaged")) == ("warn", True)
+    assert "syncmri weights fetch" in damaged.advice
+
+    known = {name: replace(of, sha256=hashlib.sha256(content).hexdigest()) for name, of in weights.WEIGHTS.items()}
+    monkeypatch.setattr(weights, "WEIGHTS", known)
+    assert {checks(healthy)[name].state for name in names.values()} == {"ok"}
 
 
 def test_outside_of_a_checkout() -> None:

@@ -78,7 +78,7 @@ def test_a_replaced_file_is_kept(project: Path) -> None:
     [
         ("slices.sise=3", "'slices.sise'.*Did you mean 'slices.size'"),
         ("ddpm.trian.batch=3", "Did you mean 'ddpm.train.batch'"),
-        ("btach=3", "Did you mean '(masks|ddpm|segmenter).*batch'"),
+        ("btach=3", "Did you mean '(masks|ddpm|segmenter|privacy).*batch'"),
         ("slices.size=big", 'slices.size: found "big", expected integer'),
         ("slices.size=true", "slices.size: found true, expected integer"),
         ("slices={size: 3}", "slices.low_percentile: missing"),
@@ -133,7 +133,18 @@ def test_without_acdc(project: Path, mnms: Path) -> None:
     params = load_params(project)
     assert list(params["data"]["raw"]) == ["mnms"]
     assert params["generators"]["train_on"] == ["mnms"]
-    assert params["utility"]["setups"] == ["mnms-real", *_setups("full", "mnms")]
+    added = [f"mnms-real-and-{generator}-full" for generator in ("ddpm", "ldm", "fm")]
+    assert params["utility"]["setups"] == ["mnms-real", *_setups("full", "mnms"), *added]
+    assert params["utility"]["real_at_size_of"] == []
+
+
+def test_a_profile_on_top_of_another(project: Path, acdc: Path, mnms: Path) -> None:
+    configure("real-full", acdc, mnms)
+    params = load_params(project)
+    assert (params["profile"], "based_on" in params) == ("real-full", False)
+    assert params["slices"]["size"] == 64  # real's
+    assert params["ddpm"]["train"]["max_steps"] == 4000  # its own
+    assert "mnms-real-as-acdc" in params["utility"]["setups"]
 
 
 def test_a_phantom_beside_a_real_dataset(project: Path, acdc: Path) -> None:

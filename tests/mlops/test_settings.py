@@ -58,6 +58,8 @@ def test_reading_settings_brings_no_torch() -> None:
         ("data.raw", [], "data.raw: found [], expected mapping"),
         ("splits.validation_share", 1.5, "splits: validation_share is 1.5"),
         ("phantom.slices", 1, "phantom.slices is 1"),
+        ("privacy.membership.times", [0.3, 1.5], "privacy.membership: times=[0.3, 1.5]"),
+        ("privacy.control.patients", 4, "privacy.control: patients=4; expected at least 5"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(params: dict[str, Any], key: str, value: Any, expected: str) -> None:
@@ -124,6 +126,11 @@ def test_all_faults_are_listed_at_once(params: dict[str, Any]) -> None:
         ("generators.sources", ["full", "full"], "none twice"),
         ("utility.setups", ["mnms-real", "ddpm-test"], "found 'ddpm-test'"),
         ("utility.setups", ["acdc-real"], "'mnms-real' is missing"),
+        ("utility.setups", ["mnms-real", "mnms-real-and-ddpm-full"], "found 'mnms-real-and-ddpm-full'"),
+        ("utility.with_real", ["ddpm-test"], "found 'ddpm-test', expected one of the synthetic sets"),
+        ("utility.real_at_size_of", ["test"], "found 'test', expected one of the mask sources"),
+        ("utility.with_real", ["ddpm-full", "ddpm-full"], "none twice"),
+        ("utility.more_seeds", [42], "other than `seed`"),
         ("phantom.datasets", ["acdc", "other"], "found 'other'"),
         ("data.raw.acdc.root", "elsewhere", "expected 'data/phantom/acdc'"),
         ("data.raw.acdc.reader", "acdd", "found 'acdd'"),
