@@ -6,22 +6,22 @@ import numpy as np
 
 from cmr.store import SliceStore
 from evaluation.figure import to_json
-from evaluation.privacy.neighbours import Cohort, NeighbourSettings, mask_neighbour_figures, neighbour_figures
+from evaluation.privacy.neighbours import Cohort, Features, NeighbourSettings, mask_neighbour_figures, neighbour_figures
 from evaluation.statistics import IntervalSettings
 from mlops.settings import section
 from mlops.tracking import record_figures
 from pipelines.sampling import model_of
 from pipelines.stage import ROOT, run, say, write_figures
+from pipelines.weights import lpips_network
 
 _PAIRS_SHOWN = 12
-_NO_LPIPS = "not computed by this version: needs the LPIPS weights (VGG16)"
 
 
 def main(network: str) -> None:
     of_masks = network == "masks"
     path = "data/masks/full" if of_masks else f"data/sets/{network}-full"
     synthetic = SliceStore.open(path)
-    compare = mask_neighbour_figures if of_masks else partial(neighbour_figures, lpips=_NO_LPIPS)
+    compare = mask_neighbour_figures if of_masks else partial(neighbour_figures, lpips=_lpips())
     figures, pairs = compare(
         _arrays(synthetic, of_masks),
         synthetic.index["subject"].to_numpy(),
@@ -37,6 +37,11 @@ def main(network: str) -> None:
     share, null = figures["closer_to_train"], figures["closer_to_train_null"]
     chance = f"; chance gives {null.ci_low:.0%} to {null.ci_high:.0%}" if null.ci_low is not None else ""
     say(f"privacy {network}: {share.value:.0%} lie closer to training than to hold-out{chance}")
+
+
+def _lpips() -> Features | str:
+    network = lpips_network()
+    return network if isinstance(network, str) else network.features
 
 
 def _cohort(split: str, of_masks: bool) -> Cohort:

@@ -1,4 +1,4 @@
-"""The stage `report`: gathers all figures into reports/metrics.json and writes reports/report.html and reports/plots/."""
+"""The stage `report`: gathers all figures into reports/metrics.json and writes reports/report.html, plots/ and tables/."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cmr.files import whole_file, whole_folder
+from pipelines.reporting.exports import write_tables
 from pipelines.reporting.grids import on_test_masks
 from pipelines.reporting.metrics import gather
 from pipelines.reporting.page import render
@@ -15,7 +16,7 @@ from pipelines.stage import ROOT, run, say, write_json
 
 
 def write_report(root: Path) -> Path:
-    """Write metrics, page and plots of the project at ``root``; nothing half-written is left behind.
+    """Write metrics, page, plots and tables of the project at ``root``; nothing half-written is left behind.
 
     Returns:
         The path of the page.
@@ -32,6 +33,8 @@ def write_report(root: Path) -> Path:
         _utility_table(metrics["utility"]).to_csv(plots / "utility.csv", index=False)
         if rows := on_test_masks(project).rows:
             grid_picture(rows).save(plots / "grid.png")
+    with whole_folder(reports / "tables") as tables:
+        write_tables(tables, project, metrics)
     write_json(reports / "metrics.json", metrics)
     with whole_file(reports / "report.html") as file:
         file.write_text(page, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Stage ``sample@GEN-SOURCE``: one image for each mask of a source, and one of them on its way from noise."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from models.config import ImageSamplingSettings
 from models.data import one_hot
 from models.device import memory_advice, pick_device
 from models.registry import generator_class
-from pipelines.sampling import image_seeds, run_key
+from pipelines.sampling import image_seeds, run_key, write_speed
 from pipelines.stage import run, say
 
 _TIMES = (1000, 800, 600, 400, 200, 0)  # of the states shown, in thousandths of the way: the paper's Fig. 2
@@ -31,7 +32,7 @@ def main(generator: str, source: str) -> None:
     seeds = image_seeds(section("seed", int), source, len(conditions))
     images = np.empty(conditions.masks.shape, np.float16)
     shown = _first_whole(conditions.masks)
-    strip = _Strip()
+    strip, clock = _Strip(), time.monotonic()
     for start in tqdm(range(0, len(seeds), settings.micro_batch), desc=f"sample {generator} {source}", unit="batch"):
         rows = slice(start, start + settings.micro_batch)
         masks = one_hot(torch.from_numpy(np.array(conditions.masks[rows]))).to(device)
@@ -46,6 +47,7 @@ def main(generator: str, source: str) -> None:
                 watch=strip.of(shown - start) if start <= shown < start + len(masks) else None,
             )
         images[rows] = drawn[:, 0].float().cpu().numpy()
+    seconds = time.monotonic() - clock
     index = conditions.index.assign(
         generator=generator,
         model=run_key(folder),
@@ -58,7 +60,8 @@ def main(generator: str, source: str) -> None:
     SliceStore.write(f"data/sets/{generator}-{source}", index, np.asarray(conditions.masks), images)
     with whole_file(Path(f"data/denoising/{generator}-{source}.npz")) as temporary, temporary.open("wb") as file:
         np.savez(file, times=np.array(_TIMES), states=strip.states(), mask=np.asarray(conditions.masks[shown]))
-    say(f"sample {generator}-{source}: {len(images)} images, {settings.sampler} with {settings.steps} steps")
+    write_speed(generator, source, seconds, len(images), run_key(folder))
+    say(f"sample {generator}-{source}: {len(images)} images, {settings.sampler} with {settings.steps} steps, {seconds:.0f} s")
 
 
 class _Strip:

@@ -1,5 +1,6 @@
 """Stage ``sample_masks``: as many synthetic masks as training masks, the invalid ones drawn again if that is asked for."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from models.checkpoint import load_network
 from models.config import MaskSamplingSettings
 from models.device import memory_advice, pick_device
 from models.masks import MaskDDPM
-from pipelines.sampling import image_seeds, run_key
+from pipelines.sampling import image_seeds, run_key, write_speed
 from pipelines.stage import run, say
 
 
@@ -24,7 +25,9 @@ def main() -> None:
     real, folder = SliceStore.open("data/cohort/train"), Path("runs/masks")
     settings, seed = section("masks.sampling", MaskSamplingSettings), section("seed", int)
     network = load_network(folder, MaskDDPM, pick_device())
+    clock = time.monotonic()
     masks, drawn = _draw_valid(network, len(real), real.size, settings, seed)
+    write_speed("masks", "full", time.monotonic() - clock, len(masks), run_key(folder))
     SliceStore.write("data/masks/full", _index(real, drawn, run_key(folder), settings), masks)
     again, invalid = int((drawn["attempts"] > 1).sum()), int((~drawn["valid"]).sum())
     say(f"sample_masks: {len(masks)} masks, {settings.steps} steps each; {again} drawn again, {invalid} anatomically not valid")

@@ -1,9 +1,6 @@
-"""Stage ``segment@SETUP``: a segmenter trained on one set, real or synthetic."""
-
-import zlib
+"""Stages ``segment@SETUP`` and ``segment_again@SETUP-SEED``: a segmenter trained on one set, real or synthetic."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cmr.store import SliceStore
 from evaluation.adherence import mask_adherence
@@ -11,17 +8,18 @@ from mlops.settings import section
 from models.config import AugmentSettings, TrainSettings
 from models.data import SliceBatches
 from models.segmenter import Segmenter, SegmenterNetwork, predict
-from pipelines.stage import run
+from pipelines.stage import run, segmenter_name
 from pipelines.training import Job, train_job
+from pipelines.validation import validation_rows
 
 
-def main(setup: str) -> None:
+def main(setup: str, further: str | None = None) -> None:
     path = f"data/sets/{setup}"
     store = SliceStore.open(path)
     settings, augment, seed = (
         section("segmenter.train", TrainSettings),
         section("augment", AugmentSettings),
-        section("seed", int),
+        section("seed", int) if further is None else int(further),
     )
     held = validation_rows(store)
     training, validation = store.select(~held), store.select(held)
@@ -32,7 +30,7 @@ def main(setup: str) -> None:
 
     train_job(
         Job(
-            name=f"segmenter/{setup}",
+            name=f"segmenter/{segmenter_name(setup, further)}",
             kind="segmenter",
             build=Segmenter,
             config=section("segmenter.network", SegmenterNetwork),
@@ -45,17 +43,6 @@ def main(setup: str) -> None:
             validate=validate if len(validation) else None,
         )
     )
-
-
-def validation_rows(store: SliceStore) -> NDArray[np.bool_]:
-    """The rows that choose the best checkpoint: the real validation patients, or a tenth of a synthetic set, by patient.
-
-    A real set without a validation patient lends a tenth of its own patients too.
-    """
-    official = (store.index["split"] == "val").to_numpy()
-    if official.any():
-        return official
-    return np.array([zlib.crc32(str(subject).encode()) % 10 == 0 for subject in store.index["subject"]])
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def segmenter_name(setup: str, seed: str | int | None = None) -> str:
+    """How the segmenter trained on a setup is called, in runs/segmenter and data/scores; ``seed``: one of the further seeds."""
+    return setup if seed is None else f"{setup}-seed-{seed}"
+
+
 def write_figures(
     name: str, run: str | None, figures: dict[str, Any], notes: dict[str, Any] | None = None, *, run_key: str | None = None
 ) -> None:

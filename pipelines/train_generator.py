@@ -16,11 +16,12 @@ from mlops.settings import GeneratorsSettings, generator_config, load_params, se
 from models.base import Generator
 from models.checkpoint import load_network
 from models.config import AugmentSettings, CheckSettings, GeneratorTrainSettings
-from models.data import SliceBatches, one_hot
+from models.data import Randoms, SliceBatches, one_hot
 from models.device import pick_device
 from models.guidance import drop_masks
 from models.registry import generator_class
 from models.segmenter import Segmenter, predict
+from models.train import Loss
 from pipelines.pictures import save_pairs
 from pipelines.sampling import image_seeds, run_key
 from pipelines.stage import run
@@ -32,25 +33,14 @@ def main(name: str) -> None:
     settings, augment = section(f"{name}.train", GeneratorTrainSettings), section("augment", AugmentSettings)
     seed, count, how = section("seed", int), section("validation.images", int), section(f"{name}.validation", CheckSettings)
     reads = Path(f"runs/segmenter/{section('generators', GeneratorsSettings).train_on[0]}-real")
-    config, autoencoder = generator_config(load_params(), name), Path("runs/autoencoder") / name
+    config = generator_config(load_params(), name)
     check = _AdherenceCheck(_heart_rich(validation, count), how, load_network(reads, Segmenter, pick_device()), seed)
 
-    def build(config: Any) -> Generator:
-        network: Generator = generator_class(name)(config)
-        if (trained := getattr(config, "autoencoder", None)) is not None:
-            images = torch.from_numpy(np.array(training.images, np.float32))[:, None]
-            network.adopt(_autoencoder(autoencoder, trained), images)
-        return network
-
-    def loss(network: Generator) -> Any:
-        return lambda images, masks, randoms: network.loss(images, drop_masks(masks, settings.mask_drop, randoms), randoms)
-
-    stands_on = {"autoencoder": run_key(autoencoder)} if getattr(config, "autoencoder", None) is not None else {}
     train_job(
         Job(
             name=name,
             kind="generator",
-            build=build,
+            build=lambda config: build(name, config, training),
             config=config,
             train=settings,
             batches=SliceBatches(training.images, training.masks, batch=settings.batch, augment=augment, seed=seed),
@@ -59,14 +49,42 @@ def main(name: str) -> None:
                 "augment": vars(augment),
                 "validation": {"images": count, **vars(how)},
                 "segmenter": run_key(reads),
-                **stands_on,
+                **stands_on(name, config),
             },
             seed=seed,
-            loss=loss,
+            loss=lambda network: loss_of(network, settings),
             validate=check.score,
             picture=check.picture,
         )
     )
+
+
+def build(name: str, config: Any, training: SliceStore) -> Generator:
+    """The untrained generator; one of latents has its trained autoencoder, and the scale of the training slices' latents."""
+    network: Generator = generator_class(name)(config)
+    if (trained := getattr(config, "autoencoder", None)) is not None:
+        images = torch.from_numpy(np.array(training.images, np.float32))[:, None]
+        network.adopt(_autoencoder(_folder(name), trained), images)
+    return network
+
+
+def loss_of(network: Generator, settings: GeneratorTrainSettings) -> Loss:
+    """The generator's loss as the training loop wants it."""
+
+    def loss(images: torch.Tensor | None, masks: torch.Tensor, randoms: Randoms) -> torch.Tensor:
+        assert images is not None  # the slices of a generator always have them
+        return network.loss(images, drop_masks(masks, settings.mask_drop, randoms), randoms)
+
+    return loss
+
+
+def stands_on(name: str, config: Any) -> dict[str, str]:
+    """The key of the trained autoencoder that the generator stands on, if it is one of latents."""
+    return {"autoencoder": run_key(_folder(name))} if getattr(config, "autoencoder", None) is not None else {}
+
+
+def _folder(name: str) -> Path:
+    return Path("runs/autoencoder") / name
 
 
 class _AdherenceCheck:

@@ -33,14 +33,14 @@ class Job:
 
     Attributes:
         name: its folder under ``runs/``.
-        kind: ``masks``, ``autoencoder``, ``generator`` or ``segmenter``.
+        kind: ``masks``, ``autoencoder``, ``generator``, ``control`` or ``segmenter``.
         config: settings of the network; ``build`` makes the network of it.
         stores: every slice store that the training reads, by path.
         params: settings that shape the result beside ``config`` and ``train``.
         loss: given the network, the loss for the loop.
         validate: scores the network, higher is better.
         picture: writes a PNG of what was scored last; one is kept of each validation.
-        pictures: writes PNGs of the trained network into its folder.
+        pictures: writes PNGs of the trained network, and what else belongs to it, into its folder.
         measure: further figures of the trained network, for ``run.json``.
     """
 

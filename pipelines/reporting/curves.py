@@ -14,7 +14,7 @@ from pipelines.reporting.project import Network, Project
 
 _LOSS = "#3d5a80"
 # One a generator, told apart in black and white too by their markers.
-_LINES = (("#3d5a80", "o"), ("#c8553d", "s"), ("#6a994e", "^"), ("#7b5ea7", "D"), ("#b08900", "v"), ("#2a9d8f", "P"))
+LINES = (("#3d5a80", "o"), ("#c8553d", "s"), ("#6a994e", "^"), ("#7b5ea7", "D"), ("#b08900", "v"), ("#2a9d8f", "P"))
 _MINUTES_FROM = 600  # seconds
 
 
@@ -78,7 +78,7 @@ def adherence_chart(project: Project, real: float | None) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.2, 3.0), layout="constrained")
         by_steps, by_time = figure.subplots(1, 2, sharey=True)
-        for (name, history), (colour, marker) in zip(curves.items(), cycle(_LINES), strict=False):
+        for (name, history), (colour, marker) in zip(curves.items(), cycle(LINES), strict=False):
             for axes, x in ((by_steps, history["step"]), (by_time, history["time"] / (60 if minutes else 1))):
                 axes.plot(x, history["validation"], color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
         for axes, title in ((by_steps, "optimisation step"), (by_time, f"{'minutes' if minutes else 'seconds'} of training")):

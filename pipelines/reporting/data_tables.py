@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from pipelines.reporting.cells import Cell, Column, Table, figure, text
+from pipelines.reporting import paper_values
+from pipelines.reporting.cells import Cell, Column, Table, figure, paper, text
 from pipelines.reporting.metrics import no_data
 from pipelines.reporting.names import HIGHER, LOWER, SPLITS, Metric, dataset_name, network_name
-from pipelines.reporting.project import Network, Project
+from pipelines.reporting.project import PAPER_DATASETS, Network, Project
+from pipelines.reporting.tables import paper_group
 
 Nested = dict[str, Any]
 
@@ -40,6 +42,14 @@ def datasets_table(project: Project) -> Table:
         rows.append([text(name, "label"), *cells])
     columns = [Column("Feature"), *(Column(dataset_name(dataset), kind="prose") for dataset in datasets)]
     return Table("The datasets as found on disk.", columns, rows)
+
+
+def paper_datasets_table() -> Table:
+    """The paper's Table II as printed."""
+    columns = [Column("Feature"), *(Column(dataset_name(name), kind="prose") for name in PAPER_DATASETS)]
+    rows = [[text(name, "label"), *(paper(value, "paper prose") for value in values)] for name, values in paper_values.TABLE_II]
+    caption = "The paper's Table II as printed: the complete public datasets, from which this run's may be a part or phantoms."
+    return Table(caption, columns, rows, [("", 1), *paper_group("Table II", list(PAPER_DATASETS))])
 
 
 def _ingested(project: Project, dataset: str) -> Nested | None:

@@ -3,20 +3,10 @@
 from typing import Any
 
 from cmr.labels import STRUCTURES
-from pipelines.reporting.names import CLINICAL, FIDELITY, FIDELITY_EXTRA, MASK_FEATURES, PRIVACY, SPLITS
+from pipelines.reporting.names import AGAINST_REAL, CLINICAL, FIDELITY, FIDELITY_EXTRA, MASK_FEATURES, PRIVACY, SPLITS, UNPAIRED
 from pipelines.reporting.project import PAPER_DATASETS, Project, Stage
 
 Nested = dict[str, Any]
-
-_LATER = {
-    "lpips": "needs the LPIPS weights (VGG16)",
-    "nn_lpips": "needs the LPIPS weights (VGG16)",
-    "fid": "needs the Inception weights",
-    "kid": "needs the Inception weights",
-    "precision": "needs the Inception weights",
-    "recall": "needs the Inception weights",
-    **{name: "membership inference is not part of this version" for name in PRIVACY if name.startswith("mia_")},
-}
 
 
 def missing(reason: str) -> Nested:
@@ -34,14 +24,13 @@ def gather(project: Project) -> Nested:
     return {
         "data": _data(project),
         "masks": _masks(project),
-        "fidelity": {
-            name: _one(project, f"fidelity-{name}", f"fidelity@{name}", [*FIDELITY, *FIDELITY_EXTRA]) for name in generators
-        },
+        "fidelity": {name: _fidelity(project, name) for name in generators},
         "utility": _utility(project),
         "privacy": {
-            **{name: _one(project, f"privacy-{name}", f"privacy@{name}", _privacy_names("nn_dice")) for name in generators},
-            "masks": _one(project, "privacy-masks", "privacy of the masks", _privacy_names("nn_lpips")),
+            **{name: _privacy(project, name, f"privacy@{name}", f"membership@{name}", "nn_dice") for name in generators},
+            "masks": _privacy(project, "masks", "privacy of the masks", "membership_masks", "nn_lpips"),
         },
+        "cost": {name: _cost(project, name) for name in [*generators, "masks"]},
     }
 
 
@@ -52,8 +41,18 @@ def setups(project: Project) -> list[str]:
     return [*known, *(setup for setup in project.params["utility"]["setups"] if setup not in known)]
 
 
-def _privacy_names(other: str) -> list[str]:
-    return [name for name in PRIVACY if name != other]
+def _fidelity(project: Project, name: str) -> Nested:
+    file, stage_name = f"fidelity-{name}", f"fidelity@{name}"
+    full = dict.fromkeys(UNPAIRED, missing(_why_not(project.stage(file), stage_name)))
+    return _merge({"full": full}, _one(project, file, stage_name, [*FIDELITY, *FIDELITY_EXTRA]))
+
+
+def _privacy(project: Project, name: str, neighbours: str, attack: str, other: str) -> Nested:
+    """Nearest neighbours and membership of one network, which are two stages; ``other``: the distance it does not have."""
+    of_attack = [key for key in PRIVACY if key.startswith(("mia_", "blind_"))]
+    of_neighbours = [key for key in PRIVACY if key not in (*of_attack, other)]
+    near = _one(project, f"privacy-{name}", neighbours, of_neighbours)
+    return near | _one(project, f"membership-{name}", attack, of_attack)
 
 
 def _data(project: Project) -> Nested:
@@ -92,9 +91,35 @@ def _masks(project: Project) -> Nested:
 
 def _one(project: Project, file: str, stage_name: str, names: list[str]) -> Nested:
     stage = project.stage(file)
-    why = f"no figures: the stage {stage_name} has not run" if stage is None else f"the stage {stage_name} did not give it"
-    reasons = {name: f"not computed by this version: {_LATER[name]}" if name in _LATER else why for name in names}
-    return _merge({name: missing(reason) for name, reason in reasons.items()}, (stage or Stage()).figures)
+    gap = missing(_why_not(stage, stage_name))
+    return _merge(dict.fromkeys(names, gap), (stage or Stage()).figures)
+
+
+def _why_not(stage: Stage | None, stage_name: str) -> str:
+    return f"no figures: the stage {stage_name} has not run" if stage is None else f"the stage {stage_name} did not give it"
+
+
+def _cost(project: Project, name: str) -> Nested:
+    """What a model cost: seconds of training, of its autoencoder's where it has one, and seconds an image (or mask) drawn."""
+    parts = {"train_seconds": name}
+    if name in project.latent_generators:
+        parts["autoencoder_seconds"] = f"autoencoder/{name}"
+    cost: Nested = {}
+    for key, trained in parts.items():
+        network = project.network(trained)
+        seconds = network.record.get("seconds") if network else None
+        plain = {"value": seconds, "ci_low": None, "ci_high": None, "n": 1}
+        cost[key] = missing(f"no training of {trained} is recorded") if seconds is None else plain
+    sources = ["full"] if name == "masks" else project.params["generators"]["sources"]
+    stages = {source: project.stage(f"sampling-{name}-{source}") for source in sources}
+    speeds = [stage.figures[source]["seconds_per_image"] for source, stage in stages.items() if stage]
+    drawn = sum(speed["n"] for speed in speeds)
+    cost["seconds_per_image"] = (
+        {"value": sum(speed["value"] * speed["n"] for speed in speeds) / drawn, "ci_low": None, "ci_high": None, "n": drawn}
+        if drawn
+        else missing("no figures: sampling has not run")
+    )
+    return cost
 
 
 def _utility(project: Project) -> Nested:
@@ -105,6 +130,7 @@ def _utility(project: Project) -> Nested:
         for test_set in project.all_datasets:
             gap = missing(_why_no_utility(project, stage is not None, setup, test_set))
             names[setup][test_set] = {convention: dict.fromkeys(CLINICAL, gap) for convention in ("clinical", "paper")}
+            names[setup][test_set]["clinical"] |= dict.fromkeys(AGAINST_REAL, gap)
     return _merge(names, (stage or Stage()).figures)
 
 

@@ -11,12 +11,18 @@ from pipelines.reporting import (
     charts,
     curves,
     data_tables,
+    fidelity_charts,
     gallery,
     grids,
+    membership_tables,
     paper_values,
     privacy_tables,
+    structures,
+    summaries,
     summary,
     tables,
+    tradeoff,
+    utility_charts,
     utility_tables,
 )
 from pipelines.reporting.metrics import setups
@@ -41,7 +47,11 @@ def render(project: Project, metrics: dict[str, Any]) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
-        **_opening(project, metrics), **_results(project, metrics), **_training(project, metrics), **_provenance(project)
+        **_opening(project, metrics),
+        **_models(project, metrics),
+        **_results(project, metrics),
+        **_training(project, metrics),
+        **_provenance(project),
     )
 
 
@@ -53,6 +63,7 @@ def _opening(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
         "sentences": summary.sentences(project, metrics),
         "glance_table": summary.glance_table(project, metrics),
         "datasets_table": data_tables.datasets_table(project),
+        "paper_datasets_table": data_tables.paper_datasets_table(),
         "splits_table": data_tables.splits_table(metrics, project.all_datasets),
         "hearts": [strip for dataset in project.datasets for strip in gallery.hearts(project, dataset)],
         "colours": STRUCTURE_COLOURS,
@@ -61,14 +72,20 @@ def _opening(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _models(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
+    return {"models": summaries.summarise(project, metrics), "tradeoff": tradeoff.trade_off(project, metrics)}
+
+
 def _results(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
     compared, test_sets = setups(project), project.all_datasets
+    real = f"{project.params['generators']['train_on'][0]}-real"
     return {
         "masks_table": tables.masks_table(metrics),
         "validity_table": tables.validity_table(metrics),
         "mask_strips": gallery.masks(project),
         "densities": _densities(project),
         "fidelity_table": tables.fidelity_table(metrics),
+        "against_n_chart": fidelity_charts.against_n_chart(project),
         "test_grid": grids.on_test_masks(project),
         "full_grid": grids.on_generated_masks(project),
         "denoising": grids.on_the_way(project),
@@ -78,8 +95,17 @@ def _results(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
         ],
         "outcomes_table": utility_tables.outcomes_table(metrics, compared, test_sets),
         "paper_utility_table": utility_tables.paper_utility_table(compared),
+        "structures_table": structures.structures_table(metrics, compared, test_sets),
         "dice_chart": charts.dice_chart(metrics["utility"], compared, test_sets),
+        "against_real_table": utility_tables.against_real_table(metrics, compared, test_sets, real),
+        "against_real_chart": utility_charts.against_real_chart(metrics["utility"], compared, test_sets, real),
         "privacy_tables": [privacy_tables.images_table(metrics), privacy_tables.masks_table(metrics)],
+        "membership_verdicts": membership_tables.verdicts(metrics),
+        "membership_tables": [
+            membership_tables.attacks_table(metrics),
+            membership_tables.controls_table(project),
+            membership_tables.match_table(project),
+        ],
         "pairs": {network_name(name): gallery.closest_pairs(project, name) for name in [*project.generators, "masks"]},
     }
 

@@ -48,7 +48,14 @@ def _table(caption: str, figures: Nested, names: list[str]) -> Table:
 
 
 def _flat(figures: Nested) -> Nested:
-    """With the figures against flipped and turned training images beside the others, the floors likewise."""
-    turned = {f"augmented_{key}": value for key, value in figures.get("augmented", {}).items() if key != "floor"}
-    floors = {f"augmented_{key}": value for key, value in figures.get("augmented", {}).get("floor", {}).items()}
-    return figures | turned | ({"floor": figures["floor"] | floors} if "floor" in figures else {})
+    """With the figures by LPIPS, and those against flipped and turned training images, beside the others; floors likewise."""
+    floors, flat = figures.get("floor", {}), figures
+    for kind in ("lpips", "augmented"):
+        below = figures.get(kind, {})
+        flat = flat | _named(kind, {key: one for key, one in below.items() if key != "floor"})
+        floors = floors | _named(kind, below.get("floor", {}))
+    return flat | ({"floor": floors} if "floor" in figures else {})
+
+
+def _named(kind: str, figures: Nested) -> Nested:
+    return {name: one for key, one in figures.items() if (name := f"{kind}_{key}") in PRIVACY_EXTRA}

@@ -16,6 +16,8 @@ from ruamel.yaml.error import YAMLError
 
 from cmr.errors import DataError
 from cmr.store import SliceStore
+from mlops.gate import GateSettings
+from mlops.settings import check, lookup
 
 PAPER_DATASETS = ("acdc", "mnms")
 
@@ -72,6 +74,11 @@ class Project:
         except (YAMLError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not readable as YAML ({error}); write it anew with `syncmri configure`") from error
 
+    @cached_property
+    def gate(self) -> GateSettings:
+        """The limits that the models are held to."""
+        return check(lookup(self.params, "gate"), GateSettings, "gate")
+
     @property
     def generators(self) -> list[str]:
         return list(self.params["generators"]["names"])
@@ -110,8 +117,8 @@ class Project:
 
     @cached_property
     def networks(self) -> list[Network]:
-        """All trained networks: the mask model, autoencoders, generators, then the segmenters, each kind by name."""
-        order = {"masks": 0, "autoencoder": 1, "generator": 2, "segmenter": 3}
+        """All trained networks: the mask model, autoencoders, generators, segmenters, positive controls, each kind by name."""
+        order = {"masks": 0, "autoencoder": 1, "generator": 2, "segmenter": 3, "control": 4}
         found = [self._network(path) for path in sorted((self.root / "runs").rglob("run.json"))]
         return sorted(found, key=lambda network: order.get(network.record.get("kind", ""), len(order)))
 

@@ -1,5 +1,6 @@
 """Masks (paper, Table III) and fidelity (Table IV) from this project's metrics, and what all tables of figures share."""
 
+from dataclasses import replace
 from typing import Any
 
 from cmr.labels import STRUCTURES
@@ -12,7 +13,9 @@ from pipelines.reporting.names import (
     MASK_FEATURES,
     SHARE,
     STRUCTURE_NAMES,
+    UNPAIRED,
     Metric,
+    dataset_name,
     network_name,
 )
 
@@ -82,34 +85,51 @@ def validity_table(metrics: Nested) -> Table:
 
 
 def fidelity_table(metrics: Nested) -> Table:
-    """Images made from the test masks against the real slices of those masks (paper, Table IV)."""
-    fidelity = metrics["fidelity"]
+    """Images made from the test masks against the real slices of those masks, one by one and as crowds (paper, Table IV)."""
+    fidelity = {name: _with_full(figures) for name, figures in metrics["fidelity"].items()}
     names, printed_names = list(fidelity), [name for name in fidelity if name in paper_values.TABLE_IV]
     floor = shared_floor(fidelity)
+    others: Nested = next((one["floor_datasets"] for one in fidelity.values() if one.get("floor_datasets")), {})
     columns = [
         Column("Metric"),
         *(Column(network_name(name), "synthetic") for name in names),
         Column("Floor", "real against real"),
-        Column("N", "pairs"),
+        *(Column(f"{dataset_name(dataset)} test", "real, another dataset") for dataset in others),
+        Column("N", "pairs, or images a side"),
         *(Column(network_name(name), "as printed") for name in printed_names),
     ]
     rows = []
-    for key, metric in with_variants(FIDELITY, FIDELITY_EXTRA, list(fidelity.values())).items():
-        own = [figure(fidelity[name].get(key), metric) for name in names]
-        base = figure(floor.get(key) or no_floor([fidelity[name].get(key) for name in names]), metric, kind="floor")
-        count = count_of([fidelity[name].get(key) for name in names]).removeprefix("N = ")
+    known = with_variants(FIDELITY, FIDELITY_EXTRA | _of_full(), list(fidelity.values()))
+    for key, metric in known.items():
+        values = [fidelity[name].get(key) for name in names]
+        base = figure(floor.get(key) or no_floor(values), metric, kind="floor")
+        beside = [figure(one.get(key) or no_floor(values), metric, kind="floor") for one in others.values()]
+        count = count_of(values).removeprefix("N = ")
         printed = [paper(paper_values.TABLE_IV[name].get(key)) for name in printed_names]
-        rows.append([metric_label(metric), *own, base, text(count, "count"), *printed])
+        cells = [*(figure(value, metric) for value in values), base, *beside, text(count, "count"), *printed]
+        rows.append([metric_label(metric), *cells])
     caption = (
-        "Each synthetic image against the real test slice whose mask it was made from. The floor is the same comparison "
-        "between that real slice and the real slice of another patient with the most similar mask."
+        "Each synthetic image against the real test slice whose mask it was made from; from FID on, all of them together "
+        "against all test slices. The floor is the same comparison of real slices: one by one, with the real slice of another "
+        "patient with the most similar mask; together, training slices against the test slices."
     )
     notes = [
         "Mask adherence: Dice between the mask and what a segmenter trained on real slices reads in the image. Its yardsticks: "
-        "what the segmenter reads in the real slices, and the same images against the masks of other patients."
+        "what the segmenter reads in the real slices, and the same images against the masks of other patients.",
+        "FID and the segmenter's Fréchet distance are the larger the fewer images there are: compare them at one N only, and "
+        "read KID beside them, which has no such bias and can be negative. Full-Syn: images of generated masks.",
     ]
-    groups = [("", 1), ("This run", len(names) + 2), *paper_group("Table IV", printed_names)]
+    groups = [("", 1), ("This run", len(names) + 2 + len(others)), *paper_group("Table IV", printed_names)]
     return Table(caption, columns, rows, groups, notes)
+
+
+def _with_full(figures: Nested) -> Nested:
+    """With the figures of Full-Syn beside those of the test masks: ``full.fid`` as ``fid_full``."""
+    return figures | {f"{key}_full": one for key, one in figures.get("full", {}).items()}
+
+
+def _of_full() -> dict[str, Metric]:
+    return {f"{key}_full": replace(FIDELITY[key], name="… of Full-Syn", unit="") for key in UNPAIRED}
 
 
 def with_variants(known: dict[str, Metric], extra: dict[str, Metric], figures: list[Nested]) -> dict[str, Metric]:
@@ -118,7 +138,7 @@ def with_variants(known: dict[str, Metric], extra: dict[str, Metric], figures: l
     found: dict[str, Metric] = {}
     for key, metric in known.items():
         found |= {key: metric, **{name: one for name, one in extra.items() if name in given and name.startswith(f"{key}_")}}
-    return {**found, **{key: Metric(key, digits=3) for key in given if key not in found}}
+    return {**found, **{key: extra.get(key, Metric(key, digits=3)) for key in given if key not in found}}
 
 
 def shared_floor(by_generator: Nested) -> Nested:

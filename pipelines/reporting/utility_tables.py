@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.reporting import paper_values
 from pipelines.reporting.cells import Column, Table, count_of, figure, paper, text
-from pipelines.reporting.names import CONVENTIONS, Metric, dataset_name, setup_name
+from pipelines.reporting.names import AGAINST_REAL, CONVENTIONS, Metric, dataset_name, setup_name
 from pipelines.reporting.project import PAPER_DATASETS
 
 Nested = dict[str, Any]
@@ -38,6 +38,31 @@ def utility_table(metrics: Nested, convention: str, setups: list[str], test_sets
         rows.append(cells)
     notes = ["The best synthetic setup of each column is in bold."] if any(best.values()) else []
     return Table(_CONVENTION_TEXT[convention], columns, rows, groups, notes)
+
+
+def against_real_table(metrics: Nested, setups: list[str], test_sets: list[str], real: str) -> Table:
+    """Each training beside the one on real slices, ``real``, on the same test patients."""
+    columns = [Column("Trained on")]
+    groups = [("", 1)]
+    for test in test_sets:
+        columns += [Column(f"{metric.name} {metric.arrow}", metric.ideal) for metric in AGAINST_REAL.values()]
+        groups.append((f"{dataset_name(test)} test", len(AGAINST_REAL)))
+    rows = [
+        [text(setup_name(setup), "label")]
+        + [
+            figure(metrics["utility"][setup][test]["clinical"].get(key), metric)
+            for test in test_sets
+            for key, metric in AGAINST_REAL.items()
+        ]
+        for setup in setups
+        if setup != real
+    ]
+    caption = (
+        f"Clinical Dice less, and divided by, that of the segmenter trained on {setup_name(real)}. Patients are resampled with "
+        "their scores of both segmenters: where the interval of the difference holds 0, the test patients do not tell the two "
+        "apart."
+    )
+    return Table(caption, columns, rows, groups)
 
 
 def outcomes_table(metrics: Nested, setups: list[str], test_sets: list[str]) -> Table:
@@ -80,7 +105,7 @@ def _best(utility: Nested, setups: list[str], test: str, convention: str, key: s
     values: dict[str, float] = {}
     for setup in setups:
         value = (utility[setup][test][convention].get(key) or {}).get("value")
-        if value is not None and not setup.endswith("-real"):
+        if value is not None and "-real" not in setup:
             values[setup] = value
     if len(values) < 2:
         return ""

@@ -15,6 +15,8 @@ TINY = {
     "preprocess.n4.iterations": "[5]",
     "slices.size": "32",
     "privacy.holdout.minimum_patients": "3",
+    "privacy.membership.noises": "1",
+    "privacy.control.max_steps": "20",
     "masks.network.widths": "[8, 16]",
     "masks.network.attention": "[false, true]",
     "masks.network.head_channels": "8",
@@ -70,18 +72,20 @@ TINY = {
 
 
 def environment() -> dict[str, str]:
-    """The caller's, with this Python first on the path and no tracking server but the project's own."""
+    """The caller's, with this Python first on the path, no tracking server but the project's own, and no weights of metric
+    networks, so that no test depends on a connection: os.devnull is no folder to keep them in."""
     found = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SYNCMRI_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])
-    return found | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "DVC_NO_ANALYTICS": "true", "PYTHONWARNINGS": "ignore"}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DVC_NO_ANALYTICS": "true", "PYTHONWARNINGS": "ignore"}
+    return found | {"PATH": path, "SYNCMRI_WEIGHTS": os.devnull} | quiet
 
 
-def run(root: Path, *command: str, check: bool = True) -> str:
-    """What a command of this Python's environment prints; with ``check`` a failure shows it."""
+def run(root: Path, *command: str, check: bool = True, **variables: str) -> str:
+    """What a command of this Python's environment prints; with ``check`` a failure shows it. ``variables``: further ones."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=root,
-        env=environment(),
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -110,6 +110,18 @@ def _write_params(root: Path, datasets: tuple[str, ...], generators: tuple[str, 
         },
         "utility": {"setups": setups(generators)},
         "evaluation": {"bootstrap": 200, "permutations": 200, "confidence": 0.95},
+        "gate": {
+            "meaning": "Limits of a test.",
+            "images": {
+                "fidelity": {"mask_adherence_ratio": {"at_least": 0.5}, "kid": {"at_most": 0.2}},
+                "utility": {"full_dice": {"at_least": 0.3}},
+                "privacy": {
+                    "copies": {"at_most": 0.05},
+                    "closer_to_train": {"at_most": "closer_to_train_null", "compare": "best"},
+                },
+            },
+            "masks": {"masks": {"valid_share": {"at_least": 0.5}}, "privacy": {"copies": {"at_most": 0.01}}},
+        },
     }
     root.mkdir(parents=True, exist_ok=True)
     with (root / "params.yaml").open("w") as file:
@@ -185,6 +197,9 @@ def _write_figures(root: Path, datasets: tuple[str, ...], generators: tuple[str,
         _write_json(root, f"fidelity-{name}", {**paired, **adherence_figures, "floor": of_real})
         near = {"nn_l2": figure(7.4), "nn_l2_holdout": figure(7.3), **neighbours, "floor": floor}
         _write_json(root, f"privacy-{name}", near, {"pairs": pairs})
+    for name, source in [("masks", "full"), *((name, "full") for name in generators)]:
+        speed = {source: {"seconds_per_image": {"value": 0.25, "ci_low": None, "ci_high": None, "n": 24}}}
+        _write_json(root, f"sampling-{name}-{source}", speed)
     near = {"nn_l2": figure(4.2), "nn_dice": figure(0.17), **neighbours, "floor": floor}
     _write_json(root, "privacy-masks", near, {"pairs": pairs})
 

@@ -106,7 +106,8 @@ def test_computed_figures_arrive_unchanged_and_others_say_why_not(metrics: dict[
     assert metrics["fidelity"]["ddpm"]["floor"]["ssim"]["value"] == pytest.approx(0.279)
     assert metrics["utility"]["acdc-real"]["acdc"]["clinical"]["dice"]["value"] == 0.8
     assert metrics["fidelity"]["ddpm"]["fid"]["value"] is None
-    assert "not computed by this version" in metrics["fidelity"]["ddpm"]["fid"]["reason"]
+    assert metrics["fidelity"]["ddpm"]["fid"]["reason"] == "the stage fidelity@ddpm did not give it"
+    assert metrics["fidelity"]["ddpm"]["full"]["fid"] == metrics["fidelity"]["ddpm"]["fid"]
 
 
 def test_counts_are_patients_and_labelled_slices(metrics: dict[str, Any]) -> None:
@@ -141,7 +142,7 @@ def test_pictures_hold_pixels(html: str) -> None:
     rasters = [one for one in pictures if one.startswith("data:image/png")]
     charts = [one for one in pictures if one.startswith("data:image/svg+xml")]
     assert len(rasters) > 100
-    assert len(charts) == 3 + len(SETUPS) + 5  # densities, Dice, adherence; a curve for every network
+    assert len(charts) == 4 + len(SETUPS) + 5  # densities, Dice, adherence, trade-off; a curve for every network
     drawings = [base64.b64decode(chart.partition(",")[2]) for chart in charts]
     assert all(drawing.startswith(b"<svg") and b"<path" in drawing for drawing in drawings)
     assert {read_png(one).size for one in rasters} == {(SIZE, SIZE), RECONSTRUCTIONS}

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from cmr.errors import DataError
 from cmr.store import SliceStore
+from evaluation.networks import weights
 from tests.pipelines.project import checkout, configure, environment, git, ran, run
 
 pytestmark = pytest.mark.slow
@@ -49,14 +51,15 @@ def test_metrics_have_the_names_others_rely_on(finished):
     assert 0 <= metrics["masks"]["valid_share"]["value"] <= 1
     for name in ("ssim", "ms_ssim", "psnr"):
         assert metrics["fidelity"]["ddpm"][name]["value"] is not None
-    for name in ("lpips", "fid", "kid", "precision", "recall"):
-        assert metrics["fidelity"]["ddpm"][name]["reason"]
+    for name in ("lpips", "fid", "kid", "precision", "recall"):  # the tests have no weights
+        assert "syncmri weights fetch" in metrics["fidelity"]["ddpm"][name]["reason"]
+    assert metrics["fidelity"]["ddpm"]["frechet_segmenter"]["value"] is not None
     for setup in ("acdc-real", "mnms-real", "ddpm-full"):
         for test in ("acdc", "mnms"):
             assert {"dice", "iou", "hd95", "asd"} <= metrics["utility"][setup][test]["clinical"].keys()
             assert {"dice", "iou", "hd95", "asd"} <= metrics["utility"][setup][test]["paper"].keys()
     for network in ("ddpm", "masks"):
-        for name in ("nn_l2", "nndr", "closer_to_train", "copies"):
+        for name in ("nn_l2", "nndr", "closer_to_train", "copies", "mia_auc", "mia_auc_blind", "mia_auc_control"):
             assert metrics["privacy"][network][name]["value"] is not None
     assert metrics["data"]["duplicates"] == [["patient001", "patient102"]]
     counts = {split: metrics["data"]["mnms"][split]["patients"] for split in ("train", "val", "test", "holdout")}
@@ -95,6 +98,39 @@ def test_a_metrics_parameter_retrains_nothing(project):
     stages = ran(run(project, "dvc", "repro"))
     assert "fidelity@ddpm" in stages
     assert not [stage for stage in stages if stage.startswith(("train", "sample", "segment", "slices", "preprocess"))]
+
+
+@pytest.mark.parametrize("generator", ["ddpm", "ldm", "fm"])
+def test_a_hyper_parameter_of_one_generator_reruns_what_is_that_generators(project, generator):
+    others = {"ddpm", "ldm", "fm", "masks"} - {generator}
+    configure(project, **{f"{generator}__train__learning_rate": "0.0007"})
+    stages = ran(run(project, "dvc", "repro"))
+    assert {f"train@{generator}", f"sample@{generator}-full", f"segment@{generator}-full", f"fidelity@{generator}"} <= set(
+        stages
+    )
+    assert {"utility", "report"} <= set(stages)
+    assert not [stage for stage in stages if any(other in stage for other in others) or stage.startswith("train_autoencoder")]
+
+
+def test_weights_that_come_later_fill_the_gaps(project):
+    try:
+        cache = str(weights.obtain("inception-fid").parent)
+        weights.obtain("lpips-vgg16")
+    except DataError as error:
+        pytest.skip(str(error))
+    assert "features" not in ran(
+        run(project, "dvc", "repro", SYNCMRI_WEIGHTS=cache)
+    )  # what is missing stays until it is asked for
+    run(project, "dvc", "repro", "--force", "--single-item", "features", SYNCMRI_WEIGHTS=cache)
+    stages = ran(run(project, "dvc", "repro", "fidelity@ddpm", "privacy@ddpm", SYNCMRI_WEIGHTS=cache))
+    assert sorted(stages) == ["fidelity@ddpm", "privacy@ddpm"]
+    fidelity, privacy = (
+        json.loads((project / f"reports/figures/{axis}-ddpm.json").read_text())["figures"] for axis in ("fidelity", "privacy")
+    )
+    for name in ("fid", "kid", "precision", "recall"):
+        assert all(one[name]["value"] is not None for one in (fidelity, fidelity["floor"], fidelity["full"]))
+    assert fidelity["lpips"]["value"] > 0
+    assert privacy["nn_lpips"]["value"] > 0
 
 
 def test_a_changed_subject_is_reprocessed_alone(project):

@@ -1,9 +1,12 @@
-"""The states that are kept of one image on its way from noise."""
+"""The states that are kept of one image on its way from noise, and what drawing cost."""
+
+import json
 
 import numpy as np
 import torch
 
 from pipelines.sample import _TIMES, _first_whole, _Strip
+from pipelines.sampling import write_speed
 
 
 def test_the_state_nearest_to_each_time_is_kept_and_no_other_is_computed():
@@ -37,3 +40,11 @@ def test_the_image_shown_has_all_structures_where_one_has():
     assert _first_whole(masks) == 0
     masks[2, 0, :4] = [0, 1, 2, 3]
     assert _first_whole(masks) == 2
+
+
+def test_the_time_that_drawing_took_lies_beside_the_set_and_not_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_speed("ddpm", "full", 30.0, 120, "ab12")
+    content = json.loads((tmp_path / "reports/figures/sampling-ddpm-full.json").read_text())
+    assert (content["run"], content["run_key"]) == ("ddpm", "ab12")
+    assert content["figures"]["full"]["seconds_per_image"] == {"value": 0.25, "ci_low": None, "ci_high": None, "n": 120}

@@ -5,7 +5,7 @@ import pandas as pd
 
 from cmr.store import SliceStore
 from pipelines.sampling import image_seeds
-from pipelines.segment import validation_rows
+from pipelines.validation import validation_rows
 
 
 def _store(subjects: list[str], splits: list[str]) -> SliceStore:

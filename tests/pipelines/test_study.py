@@ -9,8 +9,8 @@ import pytest
 from cmr.errors import DataError
 from cmr.store import SliceStore
 from mlops.study import FIGURES, limited_data
+from pipelines import draw_study
 from pipelines.cohort import first_patients
-from pipelines.reporting.study import write_study
 
 
 def _store(folder, patients: int) -> SliceStore:
@@ -61,9 +61,9 @@ def test_the_figure_has_every_value_and_says_why_one_is_missing(tmp_path):
         for model, name in (("ddpm", "mask_adherence"), ("ddpm", "dice"), ("real", "dice"), ("ddpm", "mia_auc"))
     ]
     rows += [{"patients": patients, "model": "ddpm", "figure": "kid", "reason": "no weights here"} for patients in (5, 10, 20)]
-    path = write_study(tmp_path, "limited-data-ddpm", pd.DataFrame(rows).reindex(columns=FIGURES))
-    assert ET.parse(path).getroot().tag.endswith("svg")
-    table = pd.read_csv(path.with_suffix(".csv"))
-    assert list(table.columns) == list(FIGURES)
-    assert len(table) == 15
-    assert set(table.loc[table["value"].isna(), "reason"]) == {"no weights here"}
+    pd.DataFrame(rows).reindex(columns=FIGURES).to_csv(tmp_path / "study.csv", index=False)
+    draw_study.main(str(tmp_path / "study.csv"))
+    assert ET.parse(tmp_path / "study.svg").getroot().tag.endswith("svg")
+    drawn = draw_study.draw_study(pd.read_csv(tmp_path / "study.csv")).axes
+    assert [len(line.get_xdata()) for axes in drawn for line in axes.get_lines()] == [3, 2, 3, 3, 3, 2]
+    assert "no weights here" in drawn[1].texts[0].get_text()
