@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from app.evaluate import app as evaluate_app
 from cmr.errors import DataError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -28,6 +29,9 @@ study_app = typer.Typer(help="The pipeline run several times with one thing chan
 app.add_typer(study_app, name="study")
 
 
+app.add_typer(evaluate_app, name="evaluate")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         try:
@@ -46,7 +50,7 @@ def _options(
 
 @app.command()
 def configure(
-    profile: Annotated[str, typer.Argument(help="demo (built-in phantoms, minutes), real (CPU budget) or paper.")],
+    profile: Annotated[str, typer.Argument(help="demo (built-in phantoms, minutes), real (CPU), real-full (night) or paper.")],
     acdc: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the ACDC release.", show_default=False)] = None,
     mnms: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the M&Ms release.", show_default=False)] = None,
     overrides: Annotated[
@@ -189,12 +193,10 @@ def study_limited_data(
     """
     from mlops.settings import find_root
     from mlops.study import limited_data
-    from pipelines.reporting.study import write_study
 
     counts = [int(word) if word.strip().isdecimal() else _no_number(word) for word in patients.split(",")]
-    root = find_root()
-    path = write_study(root, f"limited-data-{generator}", limited_data(root, generator, counts, typer.echo))
-    typer.echo(f"Figure: {path}\nTable: {path.with_suffix('.csv')}")
+    table = limited_data(find_root(), generator, counts, typer.echo)
+    typer.echo(f"Table: {table}\nFigure: {table.with_suffix('.svg')}")
 
 
 def _no_number(word: str) -> int:
