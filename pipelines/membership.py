@@ -20,6 +20,7 @@ from evaluation.privacy.membership.figures import (
     Evidence,
     NoMatchError,
     blind_auc,
+    kinds_of_slices,
     match_members,
     membership_figures,
     rows_of,
@@ -104,7 +105,9 @@ class _Attack:
 
     def _figures(self, network: Network, members: SliceStore, nonmembers: SliceStore) -> Figures:
         sides = [
-            Evidence(self._signals(network, side), self._blind(side), side.index["subject"].to_numpy())
+            Evidence(
+                self._signals(network, side), self._blind(side), side.index["subject"].to_numpy(), kinds_of_slices(side.index)
+            )
             for side in (members, nonmembers)
         ]
         return membership_figures(*sides, intervals=self._intervals, seed=self._seed)

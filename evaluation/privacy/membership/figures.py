@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from cmr.errors import DataError
 from evaluation.figure import Figure, Figures
 from evaluation.privacy.membership import Signals
-from evaluation.privacy.membership.attack import RATES, attack_figures, check_sides, trained_scores, untrained_scores
+from evaluation.privacy.membership.attack import RATES, attack_figures, centred, check_sides, trained_scores, untrained_scores
 from evaluation.statistics import IntervalSettings
 
 HEADLINE = "frequency"
@@ -32,11 +32,13 @@ class Evidence:
         signals: of the network.
         blind: (N, F) features of the pictures alone, see :mod:`evaluation.privacy.membership.blind`.
         patients: (N,) patient of each slice.
+        kinds: (N,) the patient's dataset and vendor, in one string: see :func:`kinds_of_slices`.
     """
 
     signals: Signals
     blind: NDArray[np.floating]
     patients: ArrayLike
+    kinds: ArrayLike
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,16 @@ def membership_figures(members: Evidence, nonmembers: Evidence, *, intervals: In
             "read both at the same time steps"
         )
     names = np.concatenate([np.asarray(side.patients).astype(str) for side in (members, nonmembers)])
+    kinds = np.concatenate([np.asarray(side.kinds).astype(str) for side in (members, nonmembers)])
     is_member = np.arange(len(names)) < np.size(members.patients)
     attacks: Figures = {}
     for attack in ("naive", "pia"):
         errors = np.concatenate([getattr(side.signals, attack) for side in (members, nonmembers)])
-        attacks[attack] = attack_figures(untrained_scores(errors), is_member, names, intervals, seed)
+        attacks[attack] = attack_figures(untrained_scores(centred(errors, kinds)), is_member, names, intervals, seed)
     both = [np.hstack([side.signals.frequency, side.signals.dissimilarity]) for side in (members, nonmembers)]
-    attacks["frequency"] = _trained(np.concatenate(both), is_member, names, intervals, seed)
-    attacks["blind"] = _trained(np.concatenate([members.blind, nonmembers.blind]), is_member, names, intervals, seed)
+    attacks["frequency"] = _trained(np.concatenate(both), is_member, names, kinds, intervals, seed)
+    looks = np.concatenate([members.blind, nonmembers.blind])
+    attacks["blind"] = _trained(looks, is_member, names, kinds, intervals, seed)
     headline = {f"mia_{name}": attacks[HEADLINE][name] for name in ("auc", *RATES)}
     counts = {name: _counts(side) for name, side in (("members", members), ("nonmembers", nonmembers))}
     return {**headline, "mia_auc_blind": attacks["blind"]["auc"], "attacks": attacks, **counts}
@@ -98,7 +102,8 @@ def blind_auc(
     attack is no dud."""
     names = np.concatenate([np.asarray(patients).astype(str) for patients in (first_patients, second_patients)])
     is_first = np.arange(len(names)) < len(first)
-    return _trained(np.concatenate([first, second]), is_first, names, intervals, seed)["auc"]
+    kinds = np.zeros(len(names))  # what the two sets differ in is what is to be told
+    return _trained(np.concatenate([first, second]), is_first, names, kinds, intervals, seed)["auc"]
 
 
 def match_members(member_index: pd.DataFrame, nonmember_index: pd.DataFrame, seed: int, *, slices: int | None = None) -> Match:
@@ -139,18 +144,28 @@ def match_members(member_index: pd.DataFrame, nonmember_index: pd.DataFrame, see
 
 
 def _trained(
-    features: NDArray[np.floating], members: NDArray[np.bool_], names: NDArray[np.str_], intervals: IntervalSettings, seed: int
+    features: NDArray[np.floating],
+    members: NDArray[np.bool_],
+    names: NDArray[np.str_],
+    kinds: ArrayLike,
+    intervals: IntervalSettings,
+    seed: int,
 ) -> Figures:
     check_sides(members, names, len(features))
     if min(np.unique(names[side]).size for side in (members, ~members)) < 2:
         missing = dict.fromkeys(("auc", *RATES), Figure.missing("the attack is trained by patient: it needs 2 on either side"))
         return {**missing, "patient": missing}
-    return attack_figures(trained_scores(features, members, names, seed), members, names, intervals, seed)
+    return attack_figures(trained_scores(features, members, names, kinds, seed), members, names, intervals, seed)
 
 
 def _counts(side: Evidence) -> Figures:
     counts = {"patients": np.unique(np.asarray(side.patients).astype(str)).size, "slices": np.size(side.patients)}
     return {name: Figure(float(count), n=count) for name, count in counts.items()}
+
+
+def kinds_of_slices(index: pd.DataFrame) -> NDArray[np.str_]:
+    """(N,) dataset and vendor of each row of a slice-store index, in one string."""
+    return index[list(STRATA)].astype(str).agg(" / ".join, axis=1).to_numpy(dtype=str)
 
 
 def kinds_of(index: pd.DataFrame, name: str) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,8 @@ def evidence(name, patients=12, lower=0.0, seed=0, each=10, looks=0.0):
         )
 
     signals = Signals(STEPS, errors(), errors(), errors(), errors())
-    return Evidence(signals, looks + rng.normal(size=(count, 5)), np.repeat([f"{name}{i}" for i in range(patients)], each))
+    people = np.repeat([f"{name}{i}" for i in range(patients)], each)
+    return Evidence(signals, looks + rng.normal(size=(count, 5)), people, np.zeros(count))
 
 
 def figures(members, nonmembers):
