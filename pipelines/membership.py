@@ -17,6 +17,8 @@ from evaluation.figure import Figure, Figures, to_json
 from evaluation.privacy.membership.blind import blind_features, blind_mask_features
 from evaluation.privacy.membership.control import SLICE
 from evaluation.privacy.membership.figures import (
+    HEADLINE,
+    HEADLINE_OF_MASKS,
     Evidence,
     NoMatchError,
     blind_auc,
@@ -110,7 +112,8 @@ class _Attack:
             )
             for side in (members, nonmembers)
         ]
-        return membership_figures(*sides, intervals=self._intervals, seed=self._seed)
+        headline = HEADLINE_OF_MASKS if self._of_masks else HEADLINE
+        return membership_figures(*sides, headline=headline, intervals=self._intervals, seed=self._seed)
 
     def _signals(self, network: Network, store: SliceStore) -> Any:
         return read_signals(

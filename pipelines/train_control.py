@@ -40,7 +40,7 @@ def main(name: str) -> None:
     slices = _slices(drawn, training, holdout)
     members = training.select(drawn.members)
     network, config, own, loss, extra = _masks() if name == "masks" else _generator(name, training)
-    train = replace(own, epochs=None, max_steps=settings.max_steps)
+    train = replace(own, epochs=None, max_steps=settings.mask_steps if name == "masks" else settings.max_steps)
     train_job(
         Job(
             name=f"control/{name}",

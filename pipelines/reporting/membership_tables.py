@@ -11,7 +11,8 @@ Nested = dict[str, Any]
 
 _AUC = Metric("AUC", digits=3)
 _ATTACKS = {
-    "frequency": "Middle frequencies and SSIM (headline)",
+    "frequency": "Middle frequencies and SSIM (headline of images)",
+    "coarse": "Share of the error in low frequencies (headline of masks)",
     "naive": "Denoising error",
     "pia": "PIA",
     "blind": "Blind: the pictures alone",

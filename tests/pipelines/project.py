@@ -17,6 +17,7 @@ TINY = {
     "privacy.holdout.minimum_patients": "3",
     "privacy.membership.noises": "1",
     "privacy.control.max_steps": "20",
+    "privacy.control.mask_steps": "20",
     "masks.network.widths": "[8, 16]",
     "masks.network.attention": "[false, true]",
     "masks.network.head_channels": "8",

@@ -86,7 +86,7 @@ def test_both_stages_leave_what_the_report_reads(project, name):
     assert all(figures[key]["value"] is not None for key in HEADLINES)
     assert "needs 100 non-members" in figures["mia_tpr_at_1_fpr"]["reason"]
     assert figures["control"]["mia_auc"] == figures["mia_auc_control"]
-    assert {"naive", "frequency", "pia", "blind"} == figures["attacks"].keys() == figures["test"]["attacks"].keys()
+    assert {"naive", "coarse", "frequency", "pia", "blind"} == figures["attacks"].keys() == figures["test"]["attacks"].keys()
     assert figures["test"]["mia_auc_blind"]["value"] is not None
     assert [(kind["vendor"], kind["drawn"]) for kind in notes["match"]] == [("A", 2), ("B", 1)]
     assert sum(kind["drawn"] for kind in notes["test_match"]) == 4

@@ -18,6 +18,7 @@ class Signals:
         steps: the T integer time steps.
         naive: (N, T) mean squared error of the prediction.
         frequency: (N, T) the part of it in the middle frequencies.
+        coarse: (N, T) logarithm of the share of it in the low frequencies, below those.
         dissimilarity: (N, T) 1 - SSIM of prediction and target, 0 to 2.
         pia: (N, 1) 4-norm of the error under the network's own estimate of the noise, at the one time of that attack.
     """
@@ -25,5 +26,6 @@ class Signals:
     steps: tuple[int, ...]
     naive: NDArray[np.float64]
     frequency: NDArray[np.float64]
+    coarse: NDArray[np.float64]
     dissimilarity: NDArray[np.float64]
     pia: NDArray[np.float64]

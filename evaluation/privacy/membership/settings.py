@@ -41,7 +41,8 @@ class ControlSettings:
         patients: that it learns by heart, all of one vendor, and as many others of that vendor as non-members; fewer on either
             side where there are not so many.
         slices: of each patient, drawn at random; None: all.
-        max_steps: of the training.
+        max_steps: of a generator's training.
+        mask_steps: of the mask model's, which takes longer to learn what it is not told by a condition.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -49,6 +50,7 @@ class ControlSettings:
     patients: int
     slices: int | None
     max_steps: int
+    mask_steps: int
 
     def __post_init__(self) -> None:
         if self.patients < LEAST_PATIENTS:
@@ -56,10 +58,10 @@ class ControlSettings:
                 f"privacy.control: patients={self.patients}; expected at least {LEAST_PATIENTS}: fewer do not show what an "
                 "attack can find"
             )
-        if self.max_steps < 1 or (self.slices is not None and self.slices < 1):
+        if min(self.max_steps, self.mask_steps) < 1 or (self.slices is not None and self.slices < 1):
             raise DataError(
-                f"privacy.control: slices={self.slices}, max_steps={self.max_steps}; expected at least 1 of each "
-                "(slices: null for all)"
+                f"privacy.control: slices={self.slices}, max_steps={self.max_steps}, mask_steps={self.mask_steps}; "
+                "expected at least 1 of each (slices: null for all)"
             )
 
 

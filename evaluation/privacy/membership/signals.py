@@ -1,6 +1,8 @@
 """What membership attacks read of a network, through its ``denoising_error`` and nothing else.
 
-Three signals: the training loss on fixed times and noises; the authors' pair of middle frequencies and SSIM (their public code,
+Four signals: the training loss on fixed times and noises; the share of it that lies in low frequencies (ours, for masks:
+how finely outlined one is decides most of its error, while a network that knows it has its place and shape right and errs
+in the fine grain); the authors' pair of middle frequencies and SSIM (their public code,
 ``privacy_evaluation/synthetic_image_privacy``: FCRE); and PIA (Kong et al. 2023, "An efficient membership inference attack for
 the diffusion model by proximal initialization", doi:10.48550/arXiv.2305.18355).
 """
@@ -32,6 +34,7 @@ BAND = (0.15, 0.85)  # of the highest frequency along an axis: the authors' midd
 SSIM_RANGE = 2.0  # the authors' data range, for noise as for velocities
 SSIM_REACH = 5  # pixels that the Gaussian window reaches to either side; the border is mirrored as far
 PIA_TIME, PIA_NORM = 0.2, 4  # Kong et al., section 4: t = 200 of 1000
+NO_ERROR = 1e-12  # added to mean squares before the logarithm
 LEAST_GAIN = 1e-3  # below it a target holds no noise
 
 Door = Callable[[int, Tensor], tuple[Tensor, Tensor]]
@@ -101,19 +104,21 @@ def read_signals(
     bad = np.flatnonzero(~(np.isfinite(errors).all(axis=(1, 2)) & np.isfinite(pia)))
     if bad.size:
         raise DataError(f"membership: the network's error on slice {bad[0]} (and {bad.size - 1} more) is not finite")
-    naive, frequency, dissimilarity = errors.transpose(1, 0, 2)
-    return Signals(steps, naive, frequency, dissimilarity, pia[:, None])
+    naive, frequency, low, dissimilarity = errors.transpose(1, 0, 2)
+    coarse = np.log((low + NO_ERROR) / (naive + NO_ERROR))
+    return Signals(steps, naive, frequency, coarse, dissimilarity, pia[:, None])
 
 
-def mid_frequency_error(residual: Tensor) -> Tensor:
-    """Mean square of what of the residual (B, C, H, W) lies in the band of middle frequencies, (B,).
+def band_errors(residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean square of what of the residual (B, C, H, W) lies in the band of middle frequencies, and of what lies below, (B,).
 
     The authors go back to pixels before they square; by Parseval's theorem the sum over the frequencies is the same.
     """
     rows, columns = (torch.fft.fftfreq(size, 0.5, device=residual.device) for size in residual.shape[-2:])
     radius = torch.hypot(rows[:, None], columns)  # 1 at the highest frequency along an axis
-    inside = (radius >= BAND[0]) & (radius <= BAND[1])
-    return (torch.fft.fft2(residual, norm="ortho").abs().square() * inside).mean(dim=(1, 2, 3))
+    power = torch.fft.fft2(residual, norm="ortho").abs().square()
+    middle, low = (radius >= BAND[0]) & (radius <= BAND[1]), radius < BAND[0]
+    return (power * middle).mean(dim=(1, 2, 3)), (power * low).mean(dim=(1, 2, 3))
 
 
 def pia_error(door: Door, step: int, gain: float, shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -142,7 +147,7 @@ def proximal_noise(door: Door, gain: float, shape: tuple[int, ...], device: torc
 
 
 def _grid_errors(door: Door, steps: Sequence[int], drawn: Sequence[Sequence[Tensor]]) -> Tensor:
-    """(B, 3, T): the errors at each time, averaged over its noises."""
+    """(B, 4, T): the errors at each time, averaged over its noises."""
     columns = [
         torch.stack([_errors(*door(step, noise)) for noise in noises]).mean(dim=0)
         for step, noises in zip(steps, drawn, strict=True)
@@ -151,12 +156,12 @@ def _grid_errors(door: Door, steps: Sequence[int], drawn: Sequence[Sequence[Tens
 
 
 def _errors(prediction: Tensor, target: Tensor) -> Tensor:
-    """(B, 3): mean squared error, its middle frequencies, 1 - SSIM."""
+    """(B, 4): mean squared error, its middle and its low frequencies, 1 - SSIM."""
     residual = prediction - target
     ssim = structural_similarity_index_measure(prediction, target, data_range=SSIM_RANGE, reduction="none")
     assert isinstance(ssim, Tensor)  # a tuple only where the full map is asked for
     naive = residual.square().mean(dim=(1, 2, 3))
-    return torch.stack([naive, mid_frequency_error(residual), 1 - ssim.reshape(len(residual))], dim=1)
+    return torch.stack([naive, *band_errors(residual), 1 - ssim.reshape(len(residual))], dim=1)
 
 
 def _ask(

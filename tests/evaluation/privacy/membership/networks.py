@@ -80,6 +80,10 @@ class Oracle(Told):
         self.right, self.wrong = right, wrong
 
     def denoising_error(self, images: Tensor, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        chequered = torch.cos(torch.pi / 2 * torch.arange(images.shape[-1])) * math.sqrt(2)  # of mean square 1, mid-frequency
         size = torch.where(images[:, :, :1, :1] > 0, self.wrong, self.right)
-        return noise + size * chequered, noise.expand_as(images)
+        return noise + size * self.chequered(images.shape[-1]), noise.expand_as(images)
+
+    @staticmethod
+    def chequered(width: int) -> Tensor:
+        """Of mean square 1 and of the middle frequencies."""
+        return torch.cos(torch.pi / 2 * torch.arange(width)) * math.sqrt(2)

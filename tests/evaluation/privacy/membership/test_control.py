@@ -9,7 +9,7 @@ from evaluation.privacy.membership.control import draw_control
 from evaluation.privacy.membership.figures import NoMatchError
 from evaluation.privacy.membership.settings import ControlSettings, MembershipSettings
 
-SETTINGS = ControlSettings(patients=5, slices=3, max_steps=10)
+SETTINGS = ControlSettings(patients=5, slices=3, max_steps=10, mask_steps=10)
 
 
 def index(patients: dict[str, int], split: str, each: int = 8) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def test_the_seed_decides_who_and_all_slices_may_be_taken():
     first, again, other = (draw_control(train, holdout, SETTINGS, seed) for seed in (1, 1, 2))
     assert (first.members == again.members).all()
     assert people(train, first.members) != people(train, other.members)
-    whole = draw_control(train, holdout, ControlSettings(patients=5, slices=None, max_steps=10), seed=1)
+    whole = draw_control(train, holdout, ControlSettings(patients=5, slices=None, max_steps=10, mask_steps=10), seed=1)
     assert whole.members.size == 5 * 8
 
 
@@ -84,4 +84,4 @@ def test_an_attack_that_reads_nothing_is_refused(times, noises, slices, batch, t
 @pytest.mark.parametrize(("patients", "slices", "steps", "told"), [(4, 3, 9, "at least 5"), (5, 0, 9, "s=0"), (5, 3, 0, "s=0")])
 def test_a_control_that_shows_nothing_is_refused(patients, slices, steps, told):
     with pytest.raises(DataError, match=told):
-        ControlSettings(patients, slices, steps)
+        ControlSettings(patients, slices, 9, steps)

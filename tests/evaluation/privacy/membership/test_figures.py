@@ -24,7 +24,7 @@ def evidence(name, patients=12, lower=0.0, seed=0, each=10, looks=0.0):
             1 - lower + 0.1 * np.repeat(rng.normal(size=patients), each)[:, None] + 0.1 * rng.normal(size=(count, len(STEPS)))
         )
 
-    signals = Signals(STEPS, errors(), errors(), errors(), errors())
+    signals = Signals(STEPS, errors(), errors(), errors(), errors(), errors())
     people = np.repeat([f"{name}{i}" for i in range(patients)], each)
     return Evidence(signals, looks + rng.normal(size=(count, 5)), people, np.zeros(count))
 
@@ -35,7 +35,7 @@ def figures(members, nonmembers):
 
 def test_a_memory_is_found_by_every_attack_but_the_blind_one():
     found = figures(evidence("m", lower=1.0, seed=1), evidence("n", seed=2))
-    for attack in ("naive", "frequency", "pia"):
+    for attack in ("naive", "coarse", "frequency", "pia"):
         assert found["attacks"][attack]["auc"].value > 0.99
         assert found["attacks"][attack]["patient"]["auc"].value == 1
         assert found["attacks"][attack]["tpr_at_1_fpr"].value > 0.9
@@ -47,7 +47,7 @@ def test_a_memory_is_found_by_every_attack_but_the_blind_one():
 
 def test_without_memory_all_are_at_chance():
     found = figures(evidence("m", seed=3), evidence("n", seed=4))
-    for attack in ("naive", "frequency", "pia", "blind"):
+    for attack in ("naive", "coarse", "frequency", "pia", "blind"):
         assert found["attacks"][attack]["auc"].ci_low <= 0.5 <= found["attacks"][attack]["auc"].ci_high
 
 
@@ -70,7 +70,7 @@ def test_names_and_counts():
         *("mia_auc", "mia_tpr_at_1_fpr", "mia_tpr_at_10_fpr", "mia_auc_blind"),
         *("attacks", "members", "nonmembers"),
     }
-    assert set(found["attacks"]) == {"naive", "frequency", "pia", "blind"}
+    assert set(found["attacks"]) == {"naive", "coarse", "frequency", "pia", "blind"}
     assert set(found["attacks"]["pia"]) == {"auc", "tpr_at_1_fpr", "tpr_at_10_fpr", "patient"}
     assert to_json(found["members"]) == {
         "patients": {"value": 12.0, "ci_low": None, "ci_high": None, "n": 12},

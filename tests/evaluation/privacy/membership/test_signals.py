@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cmr.errors import DataError
 from evaluation.privacy.membership.attack import untrained_scores
-from evaluation.privacy.membership.signals import mid_frequency_error, proximal_noise, read_signals
+from evaluation.privacy.membership.signals import NO_ERROR, band_errors, proximal_noise, read_signals
 from models.data import one_hot, step_randoms
 from models.ddpm import DDPM, DDPMNetwork
 from models.diffusion import draw_times_and_noise
@@ -19,7 +19,7 @@ from tests.models.conftest import LINEAR
 MASKS = hearts(6, seed=0, size=16)
 IMAGES = np.random.default_rng(0).uniform(-1, 1, MASKS.shape).astype(np.float16)
 TIMES = (0.3, 0.6)
-NAMES = ("naive", "frequency", "dissimilarity", "pia")
+NAMES = ("naive", "frequency", "coarse", "dissimilarity", "pia")
 
 
 def read(network, images=IMAGES, masks=MASKS, **changes):
@@ -45,7 +45,7 @@ def test_neither_batch_nor_order_nor_the_other_slices_matter(kind):
         values = getattr(whole, name)
         assert values.shape == (6, 1 if name == "pia" else 2)
         assert np.isfinite(values).all()
-        assert (values > 0).all()
+        assert (values < 0 if name == "coarse" else values > 0).all()
         assert getattr(part, name) == pytest.approx(values[order], rel=1e-3, abs=1e-5)
     assert len(fields(whole)) == 1 + len(NAMES)
 
@@ -91,8 +91,19 @@ def test_each_slice_costs_its_passes_at_the_times_asked_for():
 
 def test_the_frequency_band():
     waves = [np.cos(2 * np.pi * k * np.arange(32) / 32) for k in (1, 8, 15)]  # of the highest frequency 16
-    errors = mid_frequency_error(torch.tensor(np.array(waves))[:, None, None].expand(3, 1, 32, 32).float())
+    errors, low = band_errors(torch.tensor(np.array(waves))[:, None, None].expand(3, 1, 32, 32).float())
     assert errors.tolist() == pytest.approx([0, 0.5, 0], abs=1e-6)
+    assert low.tolist() == pytest.approx([0.5, 0, 0], abs=1e-6)
+
+
+def test_the_share_of_coarse_errors_does_not_depend_on_how_large_they_are():
+    """The oracle's error is of the middle frequencies alone, and 4 times larger on every other slice."""
+    images = IMAGES.copy()
+    images[:, 0, 0] = [1, -1, 1, -1, 1, -1]
+    assert read(Oracle(right=0.1, wrong=0.4), images).coarse == pytest.approx(np.log(NO_ERROR / 0.01), abs=4)
+    blunt = Oracle(right=0.1, wrong=0.4)
+    blunt.chequered = lambda width: torch.ones(width)
+    assert read(blunt, images).coarse == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [16, 33])
@@ -103,7 +114,7 @@ def test_the_band_filters_as_the_authors_do_in_the_picture(size):
     spectrum = np.fft.fftshift(np.fft.fft2(residual), axes=(2, 3)) * ((radius >= 0.15) & (radius <= 0.85))
     filtered = np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(2, 3))).real
     expected = (filtered**2).mean(axis=(1, 2, 3))
-    assert mid_frequency_error(torch.from_numpy(residual)).numpy() == pytest.approx(expected, rel=1e-6)
+    assert band_errors(torch.from_numpy(residual))[0].numpy() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_perfect_network_has_no_error():
@@ -180,7 +191,7 @@ def test_a_network_that_has_learnt_eight_slices_by_heart_is_found_out():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    for name in NAMES:
+    for name in set(NAMES) - {"coarse"}:  # which is for masks
         assert auc(name) > 0.9, name
 
 
