@@ -105,7 +105,8 @@ def read_images(path: Path) -> ImageSet:
 
 
 def read_masks(path: Path) -> ImageSet:
-    """The masks of a slice store, or of a folder of PNG or NIfTI files with the labels 0 background, 1 LV, 2 MYO, 3 RV.
+    """The masks of a slice store, or of one PNG or NIfTI file or a folder of them, with the labels 0 background, 1 LV, 2 MYO,
+    3 RV.
 
     Patients as in :func:`read_images`.
 
@@ -124,7 +125,7 @@ def read_masks(path: Path) -> ImageSet:
 
 
 def _is_store(path: Path) -> bool:
-    if not path.is_dir():
+    if not path.exists():
         raise DataError(f"{path}: there is no such folder; expected a slice store, or a folder of PNG or NIfTI images")
     return (path / "index.parquet").is_file()
 
@@ -139,7 +140,8 @@ def _of_store(path: Path, store: SliceStore) -> ImageSet:
 
 
 def _files(path: Path) -> tuple[str, list[Path]]:
-    found = sorted(file for file in path.iterdir() if file.is_file() and file.name != PATIENTS and file.name[0] != ".")
+    inside = [path] if path.is_file() else path.iterdir()
+    found = sorted(file for file in inside if file.is_file() and file.name != PATIENTS and file.name[0] != ".")
     kinds = {file: kind for file in found for suffix, kind in _SUFFIXES.items() if file.name.lower().endswith(suffix)}
     if not kinds:
         others = f"only {', '.join(file.name for file in found[:3])}" if found else "nothing"

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -39,19 +40,21 @@ class Ingested:
             present, ``"1,2,3"``); labelled_slices (number); image_sha256; duplicate_of (the subject kept in this one's
             place, else ``""``). Use the rows with ``duplicate_of == ""``.
         report: JSON-ready counts: ``found`` and ``subjects`` (used) by part, ``frames`` (used), ``unused``, ``skipped``
-            ``[{"subject", "reason"}]``, ``duplicates`` ``[[kept, dropped]]``, ``vendors``, ``centres``, ``pathologies``
-            (used subjects each) and ``warnings``.
+            ``[{"subject", "reason"}]``, ``excluded`` ``[[subject, another name, ...]]``, ``duplicates`` ``[[kept, dropped]]``,
+            ``vendors``, ``centres``, ``pathologies`` (used subjects each) and ``warnings``.
     """
 
     manifest: pd.DataFrame
     report: dict[str, Any]
 
 
-def ingest(reader: Reader, *, skip_bad: bool) -> Ingested:
+def ingest(reader: Reader, *, skip_bad: bool, excluded: Collection[str] = ()) -> Ingested:
     """Read every labelled frame once, check it, and describe the dataset.
 
     Args:
         skip_bad: leave out the subjects with a fault, and report them, instead of stopping.
+        excluded: subjects who withdrew their consent. They are left out of everything, and so is whoever shares a frame with
+            one of them: the same patient under another name.
 
     Raises:
         DataErrors: subjects with a fault, all at once; with ``skip_bad`` only if no subject is left. An id in two parts.
@@ -67,15 +70,22 @@ def ingest(reader: Reader, *, skip_bad: bool) -> Ingested:
             zip(subjects, outcomes, strict=True), f"ingest {reader.dataset}", len(subjects), unit="scan"
         ):
             if isinstance(outcome, DataError):
+                if subject.id in excluded:
+                    continue
                 skipped.append({"subject": subject.id, "reason": str(outcome)})
             else:
                 rows += outcome
     if skipped and (not skip_bad or not rows):
         raise DataErrors(_summary(reader, skipped, len(subjects), skip_bad), [fault["reason"] for fault in skipped])
-    manifest = pd.DataFrame(rows, columns=list(_COLUMNS))
+    manifest, left_out = _without(pd.DataFrame(rows, columns=list(_COLUMNS)), excluded)
+    if manifest.empty:
+        raise DataError(f"{reader.root}: every subject of {reader.dataset} is excluded (data.excluded); none is left to use.")
     kept_for = _duplicates(manifest)
     manifest["duplicate_of"] = manifest["subject"].map(kept_for).fillna("").astype(str)
-    return Ingested(manifest, _report(reader, manifest, kept_for, skipped))
+    report = _report(reader, manifest, kept_for, skipped) | {"excluded": left_out}
+    absent = sorted(set(excluded) - {subject.id for subject in subjects})
+    report["warnings"] += [f"{subject}: excluded (data.excluded), and not among the raw data" for subject in absent]
+    return Ingested(manifest, report)
 
 
 def image_digest(image: NDArray[np.float32]) -> str:
@@ -103,6 +113,16 @@ def _row(subject: Subject, frame: Frame) -> dict[str, Any]:
     labelled = int(frame.label.any(axis=(1, 2)).sum())
     measured = (*frame.image.shape, *frame.voxel_mm, structures, labelled, image_digest(frame.image), "")
     return dict(zip(_COLUMNS, values + measured, strict=True))
+
+
+def _without(manifest: pd.DataFrame, excluded: Collection[str]) -> tuple[pd.DataFrame, list[list[str]]]:
+    """The rows of everybody else, and of each patient who was left out the names found, that of ``excluded`` among them."""
+    left_out = set()
+    for subject in excluded:
+        frames = manifest.loc[manifest["subject"] == subject, "image_sha256"]
+        left_out.add(tuple(sorted({subject, *manifest.loc[manifest["image_sha256"].isin(frames), "subject"]})))
+    names = {name for patient in left_out for name in patient}
+    return manifest[~manifest["subject"].isin(names)].reset_index(drop=True), sorted(map(list, left_out))
 
 
 def _summary(reader: Reader, skipped: list[dict[str, str]], subjects: int, skip_bad: bool) -> str:

@@ -16,7 +16,7 @@ from cmr.errors import DataError
 from cmr.files import whole_file
 from cmr.readers import READERS
 from mlops.faults import nearest
-from mlops.settings import PARAMS, find_root, known_keys, validate_all
+from mlops.settings import PARAMS, find_root, known_keys, read_yaml, validate_all
 from mlops.take_in import take_in_raw
 
 REFERENCE = "paper"
@@ -57,6 +57,7 @@ def configure(
     """
     root = find_root()
     params = _profile(root, profile)
+    _keep_excluded(params, root)
     folders = {name: folder for name, folder in (("acdc", acdc), ("mnms", mnms)) if folder is not None}
     for name, folder in folders.items():
         _check_layout(params, name, folder)
@@ -74,6 +75,16 @@ def configure(
         for name, folder in folders.items():
             take_in_raw(folder, root, name)
     return _write(params, root, profile)
+
+
+def exclude(root: Path, patients: Sequence[str]) -> None:
+    """Add patients (DATASET/PATIENT) to ``data.excluded`` of params.yaml; all else in it stays, comments too."""
+    params = _read(root / PARAMS)
+    data = params["data"]
+    _put(data, "excluded", [*data.get("excluded", []), *(name for name in patients if name not in data.get("excluded", []))])
+    validate_all(_plain(params))
+    with whole_file(root / PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
+        _yaml().dump(params, file)
 
 
 def merged(root: Path, profile: str) -> dict[str, Any]:
@@ -169,6 +180,12 @@ def _use_real(params: CommentedMap, name: str, place: str) -> None:
     phantoms = [phantom for phantom in params["phantom"]["datasets"] if phantom != name]
     if len(phantoms) < len(params["phantom"]["datasets"]):
         _put(params["phantom"], "datasets", phantoms)
+
+
+def _keep_excluded(params: CommentedMap, root: Path) -> None:
+    """Who withdrew their consent stays left out under every profile."""
+    if (root / PARAMS).is_file() and (kept := (read_yaml(root / PARAMS).get("data") or {}).get("excluded")):
+        _put(params["data"], "excluded", kept)
 
 
 def _leave_out_missing(params: CommentedMap, folders: Mapping[str, Path], profile: str) -> None:

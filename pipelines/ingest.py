@@ -12,7 +12,8 @@ from pipelines.stage import run, say, write_json
 def main(dataset: str) -> None:
     settings = section("data", DataSettings)
     raw = settings.raw[dataset]
-    found = ingest(READERS[raw.reader](Path(raw.root), dataset), skip_bad=settings.skip_bad)
+    excluded = settings.excluded_of(dataset)
+    found = ingest(READERS[raw.reader](Path(raw.root), dataset), skip_bad=settings.skip_bad, excluded=excluded)
     with whole_file(Path(f"data/manifests/{dataset}.parquet")) as temporary:
         found.manifest.to_parquet(temporary, index=False)
     write_json(Path(f"reports/figures/ingest-{dataset}.json"), found.report)
@@ -21,6 +22,8 @@ def main(dataset: str) -> None:
         say(f"warning: {warning}")
     for fault in report["skipped"]:
         say(f"skipped {fault['subject']}: {fault['reason']}")
+    for names in report["excluded"]:
+        say(f"{' = '.join(names)}: excluded (data.excluded)")
     for kept, dropped in report["duplicates"]:
         say(f"{dropped} is the same scan as {kept}, bit for bit: {dropped} is left out")
     subjects, skipped = sum(report["subjects"].values()), len(report["skipped"])

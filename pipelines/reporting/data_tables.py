@@ -34,6 +34,7 @@ def datasets_table(project: Project) -> Table:
             "; ".join(f"{kept} kept, {dropped} dropped" for kept, dropped in found["duplicates"]) or "none"
         ),
         "Skipped": lambda found: _listed([f"{one['subject']}: {one['reason']}" for one in found["skipped"]]) or "none",
+        "Excluded": lambda found: _listed([" = ".join(names) for names in found.get("excluded", [])]) or "none",
         "Warnings": lambda found: _listed(found["warnings"]) or "none",
     }
     rows = []

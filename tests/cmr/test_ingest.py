@@ -64,6 +64,7 @@ def test_report_counts(mnms_root):
         "frames": 8,
         "unused": {"Training/Unlabeled": 1},
         "skipped": [],
+        "excluded": [],
         "duplicates": [],
         "vendors": {"Canon": 1, "GE": 1, "Philips": 1, "Siemens": 1},
         "centres": {"1": 1, "2": 1, "3": 1, "4": 1},
