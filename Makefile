@@ -1,6 +1,7 @@
 # make demo    the whole pipeline on built-in phantoms, minutes on two cores; prints where the report is
 # make test    lint, types and tests
-# Both make the virtual environment first where it is missing or out of date.
+# make test-faults    the tests of faults that take minutes: servers that restart, many processes at once, bare environments
+# All make the virtual environment first where it is missing or out of date.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -9,10 +10,10 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test test-faults lint clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 
 install: $(INSTALLED)
 
@@ -35,6 +36,9 @@ lint: $(INSTALLED)
 # One thread a worker: two workers with two threads each spend most of their time waiting for one another.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
 
 # Removes what tools leave behind. Data, trained networks, the DVC cache and the tracking database stay.
 clean:

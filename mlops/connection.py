@@ -6,7 +6,6 @@ The database is ``mlflow.db`` in the project folder unless ``MLFLOW_TRACKING_URI
 
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ LONGEST_PARAM = 500
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 1000, 100  # limits of mlflow's log_batch
 _LOCK_SECONDS = 60.0
 _UNAVAILABLE = (MlflowException, SQLAlchemyError, OSError)  # requests' errors and a lock's timeout are OSErrors
+_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4"}  # half a minute: a restart. With MLflow's seven it is four minutes a stage
 _NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool")
 
 
@@ -45,9 +45,8 @@ class Tracking:
     root: Path
 
     def find(self, run_key: str) -> Run | None:
-        """The run with that key, or None."""
-        found = self.client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1)
-        return found[0] if found else None
+        """The run with that key, or None. Of several it is the same one for everybody who asks."""
+        return next(iter(self._all(run_key)), None)
 
     def find_or_create(self, run_key: str, name: str, started_ms: int) -> Run:
         """The run with that key; if there is none it is created, under the run ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
@@ -55,8 +54,19 @@ class Tracking:
             run = self.find(run_key)
             if run is None:
                 parent = {"mlflow.parentRunId": os.environ[PARENT]} if os.environ.get(PARENT) else {}
-                run = self.client.create_run(self.experiment, started_ms, {RUN_KEY: run_key, **parent}, name)
+                self.client.create_run(self.experiment, started_ms, {RUN_KEY: run_key, **parent}, name)
+                # Another machine, or a request that was sent again as its answer got lost, may have made one as well.
+                run, *others = self._all(run_key)
+                for other in others:
+                    if not other.data.metrics and not other.data.params:
+                        self.client.delete_run(other.info.run_id)
         return run
+
+    def _all(self, run_key: str) -> list[Run]:
+        order = ["attributes.start_time ASC"]  # then by run id
+        return list(
+            self.client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=10, order_by=order)
+        )
 
     def points(self, run: Run, names: Iterable[str]) -> set[tuple[str, int]]:
         """(metric, step) of everything that the run holds of the metrics ``names``."""
@@ -94,6 +104,8 @@ def connect(root: Path) -> Tracking:
         DataError: params.yaml has no valid ``tracking.experiment``.
     """
     name = section("tracking.experiment", str, root)
+    for key, value in _RETRIES.items():
+        os.environ.setdefault(key, value)
     with explained(root), _quiet():
         with _lock(root):  # processes that create one new SQLite database at the same time break it for good
             client = MlflowClient(tracking_uri(root))
@@ -116,15 +128,6 @@ def explained(root: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def best_effort() -> Iterator[None]:
-    """For stages: a tracking server that is down costs a warning on stderr, never the work."""
-    try:
-        yield
-    except TrackingError as error:
-        print(f"warning: {error}", file=sys.stderr)
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested parameters as dotted key -> text of at most 500 characters."""
     found: dict[str, str] = {}
@@ -140,7 +143,8 @@ def _create_experiment(client: MlflowClient, name: str, root: Path) -> Experimen
     # A server knows where its artifacts go; a local database would take whatever folder is current.
     local = None if tracking_uri(root).startswith("http") else (root.absolute() / "mlartifacts").as_uri()
     try:
-        return client.get_experiment(client.create_experiment(name, local))
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # its pages show runs and models, not chats
+        return client.get_experiment(client.create_experiment(name, local, kind))
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise

@@ -33,15 +33,6 @@ def reproduce(root: Path, arguments: Sequence[str], environment: Mapping[str, st
     return _repro(root, arguments, environment)
 
 
-def adopt_parent_run() -> None:
-    """Make the run that ``mlflow run`` opened the parent of the trainings' runs, in this process and those it starts.
-
-    ``mlflow run`` tells it as ``MLFLOW_RUN_ID``; every process that sees that name and opens a run writes into this same one.
-    """
-    if run_id := os.environ.pop("MLFLOW_RUN_ID", None):
-        os.environ["SYNCMRI_PARENT_RUN_ID"] = run_id
-
-
 def _cores(environment: Mapping[str, str]) -> int:
     """Cores to share among lanes; 1 where a GPU computes, which one training fills, or where the threads were set by hand."""
     if THREADS in environment:

@@ -7,22 +7,28 @@ import hashlib
 import json
 import math
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow.entities import Metric, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
 
 from cmr.errors import DataError
 from mlops.connection import Tracking, connect, explained, flat
+from mlops.records import PARTS, figures_of_network, headlines, network_names, read_figures, read_network
 from mlops.settings import load_params, read_yaml
 
-FIGURES = Path("reports", "figures")
-PICTURES = "syncmri.pictures"
-_CURVES_WITHOUT = ("step",)
+NO_CURVES = ("step", "epoch")
+"""Columns of a training's history that are no curves."""
+PICTURES, TABLE_DIGEST = "syncmri.pictures", "syncmri.figures"
+TABLE = "tables/figures.json"
+_CONTEXTS = {"val": "validation", "test": "testing", "holdout": "testing"}
+_LOCK_SETTLES = 2.0  # seconds without a change
+_LONGEST_DIGEST = 36  # of a dataset, in MLflow: an MD5 of DVC with its ".dir"
 _OUTCOMES = ("best", "codebook", "reconstruction")  # blocks of run.json that are figures of the trained network itself
 
 
@@ -44,12 +50,10 @@ def sync(root: Path) -> Synced:
     root = root.absolute()
     with explained(root):
         tracking = connect(root)
-        networks = sorted(path.parent.relative_to(root / "runs").as_posix() for path in (root / "runs").rglob("run.json"))
+        networks, files = network_names(root), read_figures(root)
         for name in networks:
             sync_network(tracking, name)
-        files = sorted((root / FIGURES).glob("*.json"))
-        for path in files:
-            sync_figures(tracking, path)
+            sync_figures(tracking, name, files)
     return Synced(len(networks), len(files))
 
 
@@ -77,7 +81,7 @@ def sync_network(tracking: Tracking, name: str) -> Run:
         DataError: ``run.json`` or ``history.csv`` is missing or broken.
     """
     folder = tracking.root / "runs" / name
-    record = _read_record(folder / "run.json")
+    record = read_network(tracking.root, name)
     ended = int(datetime.fromisoformat(record["created"]).timestamp() * 1000)
     started = ended - int(1000 * record["seconds"])
     run = find_or_start(tracking, record, started)
@@ -85,35 +89,16 @@ def sync_network(tracking: Tracking, name: str) -> Run:
     curves = _curves(folder / "history.csv", started)
     there = tracking.points(run, {point.key for point in curves})
     tracking.log(run, [point for point in curves if (point.key, point.step) not in there])
-    outcome = {"cost/train_seconds": record["seconds"]}
+    outcome = {"cost/train_seconds": record["seconds"], "cost/parameters": record.get("parameters")}
     for block in _OUTCOMES:
         outcome |= {f"{block}/{key}": value for key, value in record.get(block, {}).items()}
     _set_metrics(tracking, run, {key: float(value) for key, value in outcome.items() if value is not None}, ended)
     _set_tags(tracking, run, {"device": record["device"]})
+    _inputs(tracking, run, record)
     _pictures(tracking, run, folder)
     if run.info.status != "FINISHED":
         tracking.client.set_terminated(run.info.run_id, "FINISHED", ended)
     return run
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    record = _read_json(path)
-    needed = ("name", "run_key", "params", "data", "seed", "seconds", "device", "best", "created")
-    if missing := [key for key in needed if key not in record]:
-        raise DataError(f"{path}: the record lacks {', '.join(missing)}; train the network again with `dvc repro --force`.")
-    return record
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; `dvc repro` makes it, `dvc checkout` restores it.") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON ({error}); delete it and run `dvc repro`.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}; delete it and run `dvc repro`.")
-    return content
 
 
 def _curves(path: Path, started_ms: int) -> list[Metric]:
@@ -125,30 +110,37 @@ def _curves(path: Path, started_ms: int) -> list[Metric]:
     points = []
     for row in table.to_dict("records"):
         when = started_ms + int(1000 * row["seconds"])
-        curves = {str(key): float(value) for key, value in row.items() if key not in _CURVES_WITHOUT}
+        curves = {str(key): float(value) for key, value in row.items() if key not in NO_CURVES}
         points += [Metric(key, value, when, int(row["step"])) for key, value in curves.items() if not math.isnan(value)]
     return points
 
 
 def _tags(root: Path, about: Mapping[str, Any]) -> dict[str, str]:
     tags = {"seed": str(about["seed"]), "profile": str(load_params(root).get("profile")), "kind": str(about.get("kind"))}
-    versions = _dvc_hashes(root)
-    for path, digest in about["data"].items():
-        tags[f"content/{path}"] = str(digest)
-        if path in versions:
-            tags[f"dvc/{path}"] = versions[path]
-    return {**tags, **_git(root)}
+    tags |= {f"content/{path}": str(digest) for path, digest in about["data"].items()}
+    tags |= {f"dvc/{path}": version for path, version in _dvc_hashes(root, about["data"]).items()}
+    return {**tags, **git_tags(root)}
 
 
-def _dvc_hashes(root: Path) -> dict[str, str]:
-    """Output path -> MD5 of what the pipeline made last, from dvc.lock."""
-    if not (root / "dvc.lock").is_file():
-        return {}
-    stages = read_yaml(root / "dvc.lock").get("stages", {})
-    return {out["path"]: str(out.get("md5")) for stage in stages.values() for out in stage.get("outs", [])}
+def _dvc_hashes(root: Path, paths: Collection[str]) -> dict[str, str]:
+    """Output path -> MD5 of what the pipeline made last, from dvc.lock, for those of ``paths`` that it names."""
+    lock = root / "dvc.lock"
+    while lock.is_file():
+        young = time.time() - lock.stat().st_mtime < _LOCK_SETTLES
+        try:
+            stages = read_yaml(lock).get("stages", {})
+        except DataError:
+            stages = {}
+        made = {out["path"]: str(out.get("md5")) for stage in stages.values() for out in stage.get("outs", [])}
+        if all(path in made for path in paths) or not young:  # else another DVC process may be writing it just now
+            return {path: made[path] for path in paths if path in made}
+        time.sleep(0.2)
+    return {}
 
 
-def _git(root: Path) -> dict[str, str]:
+def git_tags(root: Path) -> dict[str, str]:
+    """The revision of the project's files, and whether they differ from it; nothing without git."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -171,68 +163,64 @@ def _pictures(tracking: Tracking, run: Run, folder: Path) -> None:
     tracking.log(run, tags={PICTURES: digest})  # last, so that an upload cut short is done again
 
 
-def sync_figures(tracking: Tracking, path: Path) -> None:
-    """Log a figures file as ``AXIS/figure``, AXIS being its name up to the first ``-``, in each run that it speaks of."""
-    content = _read_json(path)
-    axis = path.stem.partition("-")[0]
-    for owner, prefix, figures in _owners(tracking.root, axis, content):
-        record = tracking.root / "runs" / owner / "run.json"
-        if not record.is_file():
-            continue
-        key = _read_record(record)["run_key"]
-        if content.get("run_key", key) != key:  # measured on an earlier training of this network
-            continue
-        run = tracking.find(key) or sync_network(tracking, owner)
-        values: dict[str, float] = {}
-        reasons: dict[str, str] = {}
-        _flatten(figures, prefix, values, reasons)
-        _set_figures(tracking, run, values, reasons, prefix)
+def sync_figures(tracking: Tracking, name: str, files: Mapping[str, Any]) -> None:
+    """Bring the figures of the network ``runs/NAME`` into its MLflow run: the headlines as metrics ``AXIS/FIGURE`` with
+    ``/low``, ``/high`` and ``/n``, why one is missing as a tag ``missing/AXIS/FIGURE``, and all of them in one table.
 
-
-def _owners(root: Path, axis: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(network, prefix, figures): whose runs a file's figures go to.
-
-    Utility has one block a setup, for the setup's segmenter and, as ``utility/SOURCE``, for the generator behind its images.
+    Args:
+        files: of :func:`mlops.records.read_figures`.
     """
-    figures = content.get("figures") or {}
-    if content.get("run"):
-        yield str(content["run"]), axis, figures
-    elif axis == "utility":
-        for setup, block in figures.items():
-            yield f"segmenter/{setup}", axis, block
-            generator, _, source = setup.partition("-")
-            if (root / "runs" / generator / "run.json").is_file():
-                yield generator, f"{axis}/{source}", block
+    figures = figures_of_network(tracking.root, files, name)
+    if not figures:
+        return
+    run = tracking.find(read_network(tracking.root, name)["run_key"]) or sync_network(tracking, name)
+    chosen = headlines(tracking.root, name, figures)
+    reasons = {key: str(one.get("reason") or "no reason given") for key, one in chosen.items() if one["value"] is None}
+    values = {
+        f"{key}{ending}": float(one[part])
+        for key, one in chosen.items()
+        if key not in reasons
+        for ending, part in PARTS.items()
+        if one.get(part) is not None
+    }
+    gone = {key: math.nan for key in run.data.metrics if key not in values and {key, key.rpartition("/")[0]} & reasons.keys()}
+    _set_metrics(tracking, run, values | gone, None)
+    _set_tags(tracking, run, {f"missing/{key}": reason for key, reason in reasons.items()})
+    for tag in run.data.tags:
+        if tag.removeprefix("missing/") in values:
+            tracking.client.delete_tag(run.info.run_id, tag)
+    _table(tracking, run, figures)
 
 
-def _flatten(node: Any, prefix: str, values: dict[str, float], reasons: dict[str, str]) -> None:
-    """Figures as metric name -> number (``NAME``, ``NAME/low``, ``NAME/high``, ``NAME/n``), or name -> why it is missing."""
-    if isinstance(node, Mapping) and "value" in node:
-        if node["value"] is None:
-            reasons[prefix] = str(node.get("reason", "no reason given"))
-            return
-        parts = {"": node["value"], "/low": node.get("ci_low"), "/high": node.get("ci_high"), "/n": node.get("n")}
-        values |= {f"{prefix}{part}": float(value) for part, value in parts.items() if value is not None}
-    elif isinstance(node, Mapping):
-        for key, below in node.items():
-            _flatten(below, f"{prefix}/{key}", values, reasons)
-    elif isinstance(node, int | float) and not isinstance(node, bool):
-        values[prefix] = float(node)
+def _table(tracking: Tracking, run: Run, figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """All figures as a table that MLflow shows, and sets beside those of other runs."""
+    columns = [*PARTS.values(), "reason"]
+    rows = [[name, *(figure.get(column) for column in columns)] for name, figure in sorted(figures.items())]
+    table = {"columns": ["figure", *columns], "data": rows}
+    digest = hashlib.sha256(json.dumps(table).encode()).hexdigest()
+    if run.data.tags.get(TABLE_DIGEST) != digest:
+        tracking.client.log_dict(run.info.run_id, table, TABLE)
+        # The first tag makes MLflow show the file as a table. The second comes last: an upload cut short is done again.
+        tracking.log(run, tags={"mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}])})
+        tracking.log(run, tags={TABLE_DIGEST: digest})
 
 
-def _set_figures(tracking: Tracking, run: Run, values: Mapping[str, float], reasons: Mapping[str, str], prefix: str) -> None:
-    logged = [name for name in run.data.metrics if name.startswith(f"{prefix}/")]
-    gone = {name: math.nan for name in logged if name not in values and _was_figure(name, reasons)}
-    _set_metrics(tracking, run, {**values, **gone}, None)
-    tags = {f"missing/{name}": reason for name, reason in reasons.items()}
-    _set_tags(tracking, run, tags)
-    for key in run.data.tags:
-        if key.startswith(f"missing/{prefix}/") and key.removeprefix("missing/") in values:
-            tracking.client.delete_tag(run.info.run_id, key)
-
-
-def _was_figure(metric: str, reasons: Mapping[str, str]) -> bool:
-    return metric in reasons or metric.rpartition("/")[0] in reasons
+def _inputs(tracking: Tracking, run: Run, record: Mapping[str, Any]) -> None:
+    """The slice stores that the network was trained on, as MLflow's datasets: named by path, told apart by DVC's hash."""
+    there = {given.dataset.name for given in run.inputs.dataset_inputs} if run.inputs else set()
+    missing = {path: content for path, content in record["data"].items() if path not in there}
+    versions = _dvc_hashes(tracking.root, missing)
+    given = []
+    for path, content in missing.items():
+        # A run that has been in MLflow for long keeps the hash of then.
+        version = run.data.tags.get(f"dvc/{path}") or versions.get(path)
+        source = {"uri": path} | ({"dvc_md5": version} if version else {})
+        profile = json.dumps({"slices": record["slices"][path]}) if path in record.get("slices", {}) else None
+        dataset = Dataset(path, version or content[:_LONGEST_DIGEST], "local", json.dumps(source), profile=profile)
+        context = _CONTEXTS.get(path.rpartition("/")[2], "training")
+        given.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    if given:
+        tracking.client.log_inputs(run.info.run_id, given)
 
 
 def _set_tags(tracking: Tracking, run: Run, tags: Mapping[str, str]) -> None:

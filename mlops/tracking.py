@@ -1,23 +1,30 @@
 """What a stage says to MLflow: points of a training on its way, a network when it is trained, figures when they are measured.
 
-Nothing here can stop a stage: a server that is slow or down costs a warning, and ``syncmri sync`` delivers the rest later.
+Nothing here can stop a stage: a server that is slow or down costs a warning and little time, and ``syncmri sync`` delivers the
+rest later.
 """
 
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Run
 
-from mlops.connection import Tracking, TrackingError, best_effort, connect, explained
-from mlops.sync import FIGURES, find_or_start, sync_figures, sync_network
+from cmr.files import whole_file
+from mlops.connection import Tracking, TrackingError, connect, explained
+from mlops.records import FIGURES, read_figures, read_json, speaks_of
+from mlops.sync import NO_CURVES, find_or_start, sync_figures, sync_network
+
+_SHARE = 20
+"""A training gives at most one part in so many of its time to MLflow, and all stages together do to a server that is down."""
+_DOWN = Path(".syncmri", "mlflow.down")  # holds until when nobody needs to try again
 
 
 class LiveRun:
-    """A training on its way: points are collected and sent at most every ``every`` seconds.
+    """A training on its way: points are collected and sent at most every ``every`` seconds, less often to a slow server.
 
     Points that are in MLflow already, as after a resume, are not sent again. What could not be delivered is brought in by
     :func:`record_network` at the end.
@@ -41,7 +48,8 @@ class LiveRun:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Note one point of each curve; NaN means that there is none."""
         now = int(time.time() * 1000)
-        self._waiting += [Metric(key, float(value), now, step) for key, value in values.items() if not math.isnan(value)]
+        curves = {key: float(value) for key, value in values.items() if key not in NO_CURVES and not math.isnan(value)}
+        self._waiting += [Metric(key, value, now, step) for key, value in curves.items()]
         if time.monotonic() >= self._next:
             self._flush()
 
@@ -55,6 +63,7 @@ class LiveRun:
             self._flush()
 
     def _flush(self) -> None:
+        started = time.monotonic()
         try:
             with explained(self._root):
                 self._send()
@@ -62,9 +71,9 @@ class LiveRun:
             if not self._warned:
                 print(f"warning: {error}", file=sys.stderr)
             self._warned, self._tracking = True, None
-            self._next = time.monotonic() + 6 * self.every  # a server that hangs must not slow the training down
-        else:
-            self._next = time.monotonic() + self.every
+        pause = 6 * self.every if self._tracking is None else self.every
+        now = time.monotonic()
+        self._next = now + max(pause, _SHARE * (now - started))
 
     def _send(self) -> None:
         if self._tracking is None or self._run is None:
@@ -88,16 +97,41 @@ def record_network(root: Path, name: str) -> None:
         DataError: ``runs/NAME`` holds no readable ``run.json`` or ``history.csv``.
     """
     root = root.absolute()
-    with best_effort(), explained(root):
-        sync_network(connect(root), name)
+    _deliver(root, lambda: sync_network(connect(root), name))
 
 
 def record_figures(root: Path, name: str) -> None:
-    """Bring ``reports/figures/NAME.json`` into the runs it speaks of. A server that is down costs a warning only.
+    """Bring the networks that ``reports/figures/NAME.json`` speaks of up to date in MLflow. A server that is down costs a
+    warning only.
 
     Raises:
         DataError: there is no readable file of that name.
     """
     root = root.absolute()
-    with best_effort(), explained(root):
-        sync_figures(connect(root), root / FIGURES / f"{name}.json")
+
+    def send() -> None:
+        tracking, files = connect(root), read_figures(root)
+        for network in speaks_of(root, read_json(root / FIGURES / f"{name}.json")):
+            sync_figures(tracking, network, files)
+
+    _deliver(root, send)
+
+
+def _deliver(root: Path, send: Callable[[], object]) -> None:
+    """Do it, or warn. Stages that follow one that waited for a server in vain do not all wait as long."""
+    down = root / _DOWN
+    until = float(down.read_text()) if down.is_file() else 0.0
+    if time.time() < until:
+        print("warning: MLflow could not be used a moment ago; `syncmri sync` brings this stage in later.", file=sys.stderr)
+        return
+    started = time.time()
+    try:
+        with explained(root):
+            send()
+    except TrackingError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        down.parent.mkdir(exist_ok=True)
+        with whole_file(down) as temporary:
+            temporary.write_text(str(time.time() + _SHARE * (time.time() - started)))
+    else:
+        down.unlink(missing_ok=True)

@@ -48,3 +48,20 @@ def versioned(project: Path) -> Path:
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=project, check=True)
     return project
+
+
+@pytest.fixture(scope="session")
+def registered_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny project with version 1 of ``ddpm`` as the candidate, which passes the gate; making it takes seconds."""
+    from tests.mlops.registered import build_registered
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return build_registered(tmp_path_factory.mktemp("registered") / "project")
+
+
+@pytest.fixture
+def registered(registered_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to change; artifacts of version 1 are read where the original has them."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Path(shutil.copytree(registered_once, tmp_path / "project", ignore=shutil.ignore_patterns("mlartifacts")))

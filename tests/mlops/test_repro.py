@@ -8,23 +8,8 @@ from pathlib import Path
 import pytest
 
 from cmr.errors import DataError
-from mlops.repro import adopt_parent_run, reproduce
+from mlops.repro import reproduce
 from tests.mlops.conftest import REPOSITORY
-
-
-def test_the_run_of_mlflow_becomes_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SYNCMRI_PARENT_RUN_ID", "of before")  # so that monkeypatch puts both names back afterwards
-    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
-    adopt_parent_run()
-    assert "MLFLOW_RUN_ID" not in os.environ
-    assert os.environ["SYNCMRI_PARENT_RUN_ID"] == "abc"
-
-
-def test_without_mlflow_run_there_is_no_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SYNCMRI_PARENT_RUN_ID", raising=False)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    adopt_parent_run()
-    assert "SYNCMRI_PARENT_RUN_ID" not in os.environ
 
 
 def test_it_needs_params(project: Path) -> None:

@@ -4,14 +4,9 @@ import os
 import re
 import resource
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +16,10 @@ from mlflow.tracking import MlflowClient
 
 from cmr.errors import DataError
 from mlops.connection import Tracking, TrackingError, connect, flat, tracking_uri
-from mlops.sync import sync
+from mlops.sync import TABLE, sync
 from mlops.tracking import LiveRun, record_figures, record_network
 from tests.mlops.conftest import REPOSITORY
+from tests.mlops.mlflow_server import free_port, server
 from tests.mlops.records import RUN_KEY, about, figure, write_figures, write_network
 
 
@@ -37,6 +33,12 @@ def curve(tracking: Tracking, run: Run, name: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in tracking.client.get_metric_history(run.info.run_id, name))
 
 
+def figure_table(root: Path, run_key: str = RUN_KEY) -> list[dict[str, Any]]:
+    tracking, run = connect(root), found(root, run_key)
+    table = json.loads(Path(tracking.client.download_artifacts(run.info.run_id, TABLE)).read_text())
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
 def everything(root: Path) -> dict[str, Any]:
     """All that MLflow holds for the project, in comparable form."""
     tracking = connect(root)
@@ -45,7 +47,9 @@ def everything(root: Path) -> dict[str, Any]:
         history = {name: tracking.client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
         points = {name: [(point.step, point.timestamp, point.value) for point in curve] for name, curve in history.items()}
         pictures = [item.path for item in tracking.client.list_artifacts(run.info.run_id, "pictures")]
-        content[run.info.run_id] = (run.info.run_name, run.info.status, points, run.data.params, run.data.tags, pictures)
+        inputs = [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs]
+        record = (run.info.run_name, run.info.status, points, run.data.params, run.data.tags, pictures, inputs)
+        content[run.info.run_id] = record
     return content
 
 
@@ -92,6 +96,9 @@ def test_git_revision_and_data_versions_are_tags(versioned: Path, demo: Path) ->
     assert tags["mlflow.source.git.commit"] == revision
     assert tags["dvc/data/cohort/train"] == "123abc.dir"
     assert tags["git.dirty"] == "false"  # dvc.lock changes with every stage
+    (given,) = found(demo).inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("data/cohort/train", "123abc.dir")
+    assert (given.tags[0].key, given.tags[0].value) == ("mlflow.data.context", "training")
     write_network(demo, run_key="b" * 64)
     (demo / "params.yaml").write_text((demo / "params.yaml").read_text() + "\n")
     record_network(demo, "ddpm")
@@ -107,23 +114,30 @@ def test_figures_land_in_the_run_of_their_network(demo: Path) -> None:
     metrics = run.data.metrics
     assert metrics["fidelity/ssim"] == 0.7
     assert (metrics["fidelity/ssim/low"], metrics["fidelity/ssim/high"], metrics["fidelity/ssim/n"]) == (0.6, 0.8, 40)
-    assert metrics["fidelity/floor/ssim"] == 0.5
+    assert not [name for name in metrics if "floor" in name]
     assert "fidelity/fid" not in metrics
     assert run.data.tags["missing/fidelity/fid"] == "no weights"
     assert metrics["train_loss"] == 0.4
+    assert [row for row in figure_table(demo) if row["figure"].startswith("fidelity/")] == [
+        {"figure": "fidelity/fid", "value": None, "ci_low": None, "ci_high": None, "n": None, "reason": "no weights"},
+        {"figure": "fidelity/floor_ssim", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 40, "reason": None},
+        {"figure": "fidelity/ssim", "value": 0.7, "ci_low": 0.6, "ci_high": 0.8, "n": 40, "reason": None},
+    ]
 
 
 def test_utility_goes_to_the_segmenter_and_to_the_generator_behind_it(demo: Path) -> None:
     write_network(demo)
     write_network(demo, "segmenter/ddpm-full", "b" * 64)
     write_network(demo, "segmenter/acdc-real", "c" * 64)
-    block = {"acdc": {"clinical": {"dice": figure(0.8, 0.7, 0.9, 10)}}}
-    worse = {"acdc": {"clinical": {"dice": figure(0.4, 0.3, 0.5, 10)}}}
+    dice = figure(0.8, 0.7, 0.9, 10)
+    block = {"mnms": {"clinical": {"dice": dice}}, "acdc": {"paper": {"dice": dice}}}
+    worse = {"mnms": {"clinical": {"dice": figure(0.4, 0.3, 0.5, 10)}}}
     write_figures(demo, "utility", None, {"acdc-real": block, "ddpm-full": worse, "ddpm-acdc": worse})
     sync(demo)
-    assert found(demo).data.metrics["utility/full/acdc/clinical/dice"] == 0.4
-    assert found(demo, "b" * 64).data.metrics["utility/acdc/clinical/dice"] == 0.4
-    assert found(demo, "c" * 64).data.metrics["utility/acdc/clinical/dice"] == 0.8
+    assert found(demo).data.metrics["utility/full_dice"] == 0.4
+    assert found(demo, "b" * 64).data.metrics["utility/dice"] == 0.4
+    assert found(demo, "c" * 64).data.metrics["utility/dice"] == 0.8
+    assert found(demo, "c" * 64).data.metrics["utility_paper/dice_on_acdc"] == 0.8
 
 
 def test_figures_of_no_network_and_of_an_earlier_training_are_left_alone(demo: Path) -> None:
@@ -194,6 +208,7 @@ def test_a_live_run_leaves_no_doubles(demo: Path) -> None:
     live = LiveRun(demo, about(), every=0)
     live.log(10, {"train_loss": 0.9, "validation": math.nan})
     live.log(20, {"train_loss": 0.5})
+    live.close()
     assert found(demo).info.status == "RUNNING"
     resumed = LiveRun(demo, about(), every=0)  # killed, and resumed from a state older than the last point
     resumed.log(20, {"train_loss": 0.5})
@@ -316,38 +331,3 @@ def test_stages_that_only_record_start_quickly() -> None:
 
 def test_parameters_are_flat_text() -> None:
     assert flat({"a": {"b": 1, "c": {"d": None}}, "e": (1, 2)}) == {"a.b": "1", "a.c.d": "None", "e": "(1, 2)"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A tracking server on the loopback interface, with its own database and artifacts; yields its address."""
-    folder.mkdir()
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{uri}/health", folder / "log")
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-def _wait_for(url: str, log: Path, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError(f"the server did not come up: {log.read_text()[-2000:]}")

@@ -1,0 +1,113 @@
+"""The run of the pipeline itself in MLflow: what was asked for, at which revision, and under it the trainings that it made."""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmr.errors import DataError
+from mlops.connection import PARENT, RUN_KEY, Tracking, TrackingError, connect, explained
+from mlops.settings import PARAMS, load_params
+from mlops.sync import git_tags
+
+KIND = "pipeline"
+_OF_MLFLOW = "MLFLOW_RUN_ID"
+
+
+@contextmanager
+def pipeline_run(root: Path, words: Sequence[str]) -> Iterator[None]:
+    """Within it, trainings of this process and of those that it starts get their MLflow runs under one run of the pipeline.
+
+    That is the run that ``mlflow run`` has opened, if it is in the project's experiment, or else a new one. A pipeline that
+    had nothing to do leaves none. A tracking server that is down costs a warning, and the run is made at the end.
+
+    Args:
+        words: what was asked of ``dvc repro``.
+    """
+    # Every process that sees this name and opens a run would write into the one of `mlflow run`.
+    pipeline = _Pipeline(root.absolute(), words, os.environ.pop(_OF_MLFLOW, None))
+    with _warned():
+        pipeline.open()
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        os.environ.pop(PARENT, None)
+        with _warned():
+            pipeline.close(status)
+
+
+class _Pipeline:
+    def __init__(self, root: Path, words: Sequence[str], given: str | None):
+        self._root, self._words, self._given = root, words, given
+        self._started = int(time.time() * 1000)
+        self._before = _made(root)
+        self._run_id: str | None = None
+
+    def open(self) -> Tracking:
+        with explained(self._root):
+            tracking = connect(self._root)
+            if self._run_id is None:
+                self._run_id = self._adopted(tracking) or self._created(tracking)
+                os.environ[PARENT] = self._run_id
+        return tracking
+
+    def close(self, status: str) -> None:
+        with explained(self._root):
+            tracking = self.open()
+            assert self._run_id is not None
+            if self._run_id != self._given and status == "FINISHED" and _made(self._root) == self._before:
+                tracking.client.delete_run(self._run_id)
+                return
+            self._take_in(tracking)
+            for name in (PARAMS, "reports/metrics.json", "reports/report.html"):
+                if (self._root / name).is_file() and (name == PARAMS or status == "FINISHED"):
+                    tracking.client.log_artifact(self._run_id, str(self._root / name))
+            if self._run_id != self._given:  # `mlflow run` ends its own
+                tracking.client.set_terminated(self._run_id, status)
+
+    def _adopted(self, tracking: Tracking) -> str | None:
+        """The run of ``mlflow run``, which without ``--experiment-name`` is in another experiment and can't hold ours."""
+        if self._given is None or tracking.client.get_run(self._given).info.experiment_id != tracking.experiment:
+            self._given = None
+            return None
+        for key, text in self._tags().items():
+            tracking.client.set_tag(self._given, key, text)
+        return self._given
+
+    def _created(self, tracking: Tracking) -> str:
+        name = f"{KIND} {load_params(self._root).get('profile')}"
+        return str(tracking.client.create_run(tracking.experiment, self._started, self._tags(), name).info.run_id)
+
+    def _tags(self) -> dict[str, str]:
+        asked = " ".join(["dvc repro", *self._words])
+        return {"kind": KIND, "command": asked, "profile": str(load_params(self._root).get("profile")), **git_tags(self._root)}
+
+    def _take_in(self, tracking: Tracking) -> None:
+        """Trainings that got their run while this one could not be made."""
+        for run in tracking.client.search_runs([tracking.experiment], f"attributes.start_time >= {self._started}"):
+            if RUN_KEY in run.data.tags and "mlflow.parentRunId" not in run.data.tags:
+                tracking.client.set_tag(run.info.run_id, "mlflow.parentRunId", self._run_id)
+
+
+def _made(root: Path) -> str:
+    """Changes with every stage that has run."""
+    lock = root / "dvc.lock"
+    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
+
+
+@contextmanager
+def _warned() -> Iterator[None]:
+    try:
+        yield
+    except TrackingError as error:
+        print(f"warning: {error}", file=sys.stderr)
+    except DataError:  # params.yaml is missing or broken, which the pipeline itself tells best
+        return
