@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
+from mlops.licences import Use
+
 FORBID = {"extra": "forbid"}
 Axis = Literal["masks", "fidelity", "utility", "privacy"]
 MASKS = "masks"  # the name of the mask model; every other model makes images
@@ -55,13 +57,15 @@ Limits = dict[Axis, dict[str, Limit]]
 class GateSettings:
     """Limits by axis and figure for generators (``images``) and for the mask model (``masks``).
 
-    ``meaning`` says in a sentence what passing is worth; it stands wherever verdicts are shown.
+    ``meaning`` says in a sentence what passing is worth; it stands wherever verdicts are shown. ``use`` is what the licences of
+    the data must allow; None asks for nothing.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
     meaning: str
     images: Limits
     masks: Limits
+    use: Use | None = None
 
     def of(self, model: str) -> Limits:
         return self.masks if model == MASKS else self.images
@@ -111,7 +115,7 @@ def figures_of(metrics: Nested, model: str, dataset: str) -> dict[str, dict[str,
         setups = {setup.partition("-"): tests for setup, tests in metrics.get("utility", {}).items()}
         own = {source: tests.get(dataset, {}).get("clinical", {}) for (of, _, source), tests in setups.items() if of == model}
         tree = {"fidelity": metrics.get("fidelity", {}).get(model, {}), "utility": own, "privacy": privacy}
-    return {axis: dict(_flat(figures)) for axis, figures in tree.items()}
+    return {axis: dict(flat_figures(figures)) for axis, figures in tree.items()}
 
 
 def judge(figures: Mapping[str, Mapping[str, Nested]], limits: Limits) -> list[Verdict]:
@@ -165,10 +169,11 @@ def _part(figure: Nested | None, name: str, upper: bool | None) -> tuple[float |
     return float(part), ""
 
 
-def _flat(node: Nested, prefix: str = "") -> Iterator[tuple[str, Nested]]:
+def flat_figures(node: Nested, prefix: str = "") -> Iterator[tuple[str, Nested]]:
+    """(name, figure) of every figure in a tree of them, names joined by underscores."""
     for key, below in node.items():
         if isinstance(below, Mapping):
             if "value" in below:
                 yield f"{prefix}{key}", below
             else:
-                yield from _flat(below, f"{prefix}{key}_")
+                yield from flat_figures(below, f"{prefix}{key}_")

@@ -5,7 +5,7 @@ Types are taken strictly: a text is no number and a boolean no integer; a whole 
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -33,11 +33,24 @@ class RawSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The raw datasets by name; ``skip_bad`` reports and leaves out a faulty subject where otherwise the run stops."""
+    """The raw datasets by name; ``skip_bad`` reports and leaves out a faulty subject where otherwise the run stops;
+    ``excluded`` are patients who withdrew their consent, as DATASET/PATIENT; ``licences`` those of the datasets, by name."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
     raw: dict[str, RawSettings]
     skip_bad: bool
+    excluded: tuple[str, ...] = ()
+    licences: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if odd := [name for name, licence in self.licences.items() if not licence.strip() or "," in licence]:
+            raise ValueError(f"the licence of {', '.join(odd)} is empty or has a comma; expected a short name, CC BY-NC-SA 4.0")
+        if odd := [name for name in self.excluded if not all(name.partition("/"))]:
+            raise ValueError(f"excluded names {', '.join(odd)}; DATASET/PATIENT was expected, such as acdc/patient001")
+
+    def excluded_of(self, dataset: str) -> tuple[str, ...]:
+        """The excluded patients of one dataset."""
+        return tuple(name.removeprefix(f"{dataset}/") for name in self.excluded if name.startswith(f"{dataset}/"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,218 @@
+"""Which model versions, synthetic sets and exports a patient's scans went into, and how a patient is left out from now on."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cmr.errors import DataError
+from cmr.store import SliceStore
+from mlops import registry
+from mlops.connection import Tracking, connect, explained
+from mlops.faults import nearest
+from mlops.history import Event, alone, person, record
+from mlops.profiles import exclude as write_excluded
+from mlops.settings import DataSettings, GeneratorsSettings, section
+
+WITHDRAWN = "consent.withdrawn"
+"""Tag of a version: since when it is known that a patient whom it was trained on has withdrawn the consent."""
+EXPORT = "export."
+
+_ROLES = {
+    "train": "trains the mask model and the generators, and the segmenters",
+    "val": "chooses the checkpoint of each network; is trained on by none of the generators",
+    "holdout": "held out of all training; the privacy figures compare with these scans",
+    "test": "in no training; the figures are measured on these scans",
+}
+_ELSEWHERE = {"train": "trains segmenters", "val": "chooses the checkpoints of segmenters"}  # generators learn from others
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What became of a patient's scans.
+
+    Attributes:
+        names: the patient as DATASET/PATIENT, with the other names under which the same scans are stored.
+        uses: what the data of this project does with them now, a sentence each.
+        versions: the model versions that were trained or chosen on them.
+        sets: synthetic sets below ``data``, each with how the scans went into it.
+        exports: what was given out from one of the versions: version and what the export says of itself.
+    """
+
+    names: tuple[str, ...]
+    uses: tuple[str, ...]
+    versions: tuple[registry.Version, ...]
+    sets: tuple[tuple[str, str], ...]
+    exports: tuple[tuple[registry.Version, Mapping[str, Any]], ...]
+
+    def lines(self) -> Iterator[str]:
+        """The whole in words."""
+        yield " = ".join(self.names)
+        yield from (f"- {use}" for use in self.uses)
+        yield from _block("Model versions", [f"{_name(one)}{_state(one)}" for one in self.versions])
+        yield from _block("Synthetic sets", [f"{path}: {how}" for path, how in self.sets])
+        yield from _block("Exports", [f"{_name(version)}: {_export(about)}" for version, about in self.exports])
+
+
+def lineage(root: Path, patient: str) -> Lineage:
+    """Everything that the scans of ``patient`` (its id, or DATASET/PATIENT) went into.
+
+    Raises:
+        DataError: nobody is called so, or patients of two datasets are.
+        TrackingError: the registry cannot be reached.
+    """
+    root = root.absolute()
+    with explained(root):
+        tracking = connect(root)
+        trained = [(version, _trained_on(tracking, version)) for version in _all_versions(tracking)]
+        return _trace(root, _names(root, patient, {name for _, names in trained for name in names}), trained)
+
+
+def exclude(root: Path, patient: str) -> Lineage:
+    """Leave a patient out of everything that is made from now on: ``data.excluded`` of params.yaml names the patient.
+
+    The versions that the scans went into are tagged :data:`WITHDRAWN`: they can't be approved any more. Repeating it is safe.
+
+    Returns:
+        What the scans went into until now.
+
+    Raises:
+        DataError: as for :func:`lineage`; nothing is changed then.
+    """
+    root = root.absolute()
+    with alone(root), explained(root):
+        found = lineage(root, patient)
+        write_excluded(root, found.names)
+        tracking = connect(root)
+        for version in found.versions:
+            if WITHDRAWN not in version.tags:
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                tracking.client.set_model_version_tag(version.name, str(version.number), WITHDRAWN, now)
+                record(tracking, version.model, Event("consent withdrawn", version.number, person()))
+    return found
+
+
+def withdrawn(root: Path, tracking: Tracking, version: registry.Version) -> bool:
+    """Whether a patient of the version has withdrawn: by its tag, or by ``data.excluded``, which outlives the registry."""
+    excluded = set(section("data", DataSettings, root).excluded)
+    return WITHDRAWN in version.tags or bool(excluded & _trained_on(tracking, version))
+
+
+def _all_versions(tracking: Tracking) -> list[registry.Version]:
+    return [version for model in registry.MODELS for version in reversed(registry.versions(tracking, model))]
+
+
+def _trained_on(tracking: Tracking, version: registry.Version) -> set[str]:
+    """DATASET/PATIENT of everybody whom a version was trained or its checkpoint chosen on."""
+    return {name for names in registry.lineage_of(tracking, version).values() for name in names}
+
+
+def _names(root: Path, patient: str, of_versions: set[str]) -> tuple[str, ...]:
+    excluded = set(section("data", DataSettings, root).excluded)
+    groups = [{name} for name in of_versions | excluded]
+    for dataset in section("data", DataSettings, root).raw:
+        groups += [{f"{dataset}/{name}" for name in group} for group in _same(root, dataset)]
+    known = {name for group in groups for name in group}
+    meant = [name for name in known if patient in (name, name.partition("/")[2])]
+    if len(meant) != 1:
+        told = f"several datasets have one: {', '.join(sorted(meant))}. Name it so" if meant else "no dataset has one"
+        raise DataError(f"patient '{patient}': {told}.{'' if meant else nearest(patient, sorted(known))}")
+    names = set(meant)
+    for group in groups:
+        if names & group:
+            names |= group
+    return (meant[0], *sorted(names - set(meant)))
+
+
+def _same(root: Path, dataset: str) -> Iterator[set[str]]:
+    """All patients that ingest found in a dataset, each with all names of the same scans."""
+    manifest, report = root / "data/manifests" / f"{dataset}.parquet", root / "reports/figures" / f"ingest-{dataset}.json"
+    if manifest.is_file():
+        table = pd.read_parquet(manifest, columns=["subject", "duplicate_of"]).drop_duplicates()
+        yield from ({subject, kept} - {""} for subject, kept in table.itertuples(index=False))
+    if report.is_file():
+        found = json.loads(report.read_text(encoding="utf-8"))
+        yield from (set(group) for group in found.get("excluded", []))
+        yield from ({one["subject"]} for one in found.get("skipped", []))
+
+
+def _trace(root: Path, names: tuple[str, ...], trained: list[tuple[registry.Version, set[str]]]) -> Lineage:
+    versions = [version for version, patients in trained if patients & set(names)]
+    return Lineage(
+        names,
+        tuple(_uses(root, names)),
+        tuple(versions),
+        tuple(_sets(root, set(names), {version.tags["syncmri.run_key"]: version in versions for version, _ in trained})),
+        tuple(_exports(root, set(names), [(version, version in versions) for version, _ in trained])),
+    )
+
+
+def _uses(root: Path, names: tuple[str, ...]) -> Iterator[str]:
+    excluded, train_on = section("data", DataSettings, root).excluded, section("generators", GeneratorsSettings, root).train_on
+    for name in names:
+        roles = _ROLES if name.partition("/")[0] in train_on else _ROLES | _ELSEWHERE
+        if name in excluded:
+            yield f"{name}: excluded (data.excluded in params.yaml)"
+        if split := _split(root, name):
+            yield f"{name}: {split}; {roles[split]}"
+
+
+def _split(root: Path, name: str) -> str | None:
+    """The split of DATASET/PATIENT in the project's data; None where the patient is not in it."""
+    dataset, _, subject = name.partition("/")
+    if not (root / "data/slices" / dataset).is_dir():
+        return None
+    index = SliceStore.open(root / "data/slices" / dataset).index
+    return next(iter(index.loc[index["subject"] == subject, "split"]), None)
+
+
+def _sets(root: Path, names: set[str], trained: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
+    """Synthetic sets that a patient went into; ``trained``: run key of a version -> whether it was trained on the patient."""
+    for folder in sorted([*(root / "data/sets").glob("*"), *(root / "data/masks").glob("*")]):
+        index = SliceStore.open(folder).index
+        if "generator" not in index:  # a real set
+            continue
+        drawn = index[index["generator"].notna()]
+        how = []
+        if any(trained.get(key, False) for key in drawn["model"].unique()):
+            how.append("drawn by a model that learnt from the scans")
+        elif unknown := [key for key in drawn["model"].unique() if key not in trained]:
+            how.append(f"drawn by a model that is not registered (run key {unknown[0][:12]}…): whom it learnt from is unknown")
+        rows = int((drawn["dataset"].astype(str) + "/" + drawn["subject"].astype(str)).isin(names).sum())
+        if rows:
+            how.append(f"{rows} of its images were drawn for the patient's own masks")
+        if how:
+            yield folder.relative_to(root).as_posix(), "; ".join(how)
+
+
+def _exports(
+    root: Path, names: set[str], versions: list[tuple[registry.Version, bool]]
+) -> Iterator[tuple[registry.Version, Mapping[str, Any]]]:
+    """Sets given out that a patient went into: from versions that learnt from the scans (True), or for the patient's masks."""
+    masks_of = {name.partition("/")[0] for name in names if _split(root, name) in ("train", None)}
+    for version, learnt in versions:
+        for key in sorted(tag for tag in version.tags if tag.startswith(EXPORT)):
+            about = json.loads(version.tags[key])
+            if learnt or about.get("masks") in masks_of:
+                yield version, about
+
+
+def _block(title: str, lines: list[str]) -> Iterator[str]:
+    yield f"{title}:" if lines else f"{title}: none"
+    yield from (f"- {line}" for line in lines)
+
+
+def _name(version: registry.Version) -> str:
+    return f"{version.name} version {version.number}"
+
+
+def _state(version: registry.Version) -> str:
+    return f" ({', '.join(version.aliases)})" if version.aliases else ""
+
+
+def _export(about: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in about.items())
