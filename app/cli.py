@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from app import registry_commands
 from app.evaluate import app as evaluate_app
+from app.generate import generate
+from app.serve import serve
+from app.studio.command import studio
 from cmr.errors import DataError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -114,19 +118,20 @@ def models(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(context: typer.Context) -> None:
     """Bring everything up to date: `dvc repro`, then `sync`. Stage names and options are passed on to `dvc repro`."""
-    from mlops.repro import adopt_parent_run, reproduce
+    from mlops.pipeline_run import pipeline_run
+    from mlops.repro import reproduce
     from mlops.settings import find_root
 
     root = find_root()
-    adopt_parent_run()
-    status = reproduce(root, context.args)
-    if status:
-        typer.echo("The pipeline stopped; what is done is kept, and `syncmri run` goes on from there.", err=True)
-        raise typer.Exit(status)
-    try:
-        _sync(root)
-    except DataError as error:
-        typer.echo(f"warning: {error}", err=True)
+    with pipeline_run(root, context.args):
+        status = reproduce(root, context.args)
+        if status:
+            typer.echo("The pipeline stopped; what is done is kept, and `syncmri run` goes on from there.", err=True)
+            raise typer.Exit(status)
+        try:
+            _sync(root)
+        except DataError as error:
+            typer.echo(f"warning: {error}", err=True)
     report = root / "reports" / "report.html"
     if report.is_file():
         typer.echo(f"Report: {report}")
@@ -134,18 +139,30 @@ def run(context: typer.Context) -> None:
 
 @app.command()
 def sync() -> None:
-    """Bring recorded trainings and figures into MLflow. Adds only what is missing there."""
+    """Bring recorded trainings, figures and packaged models into MLflow. Adds only what is missing there."""
     from mlops.settings import find_root
 
     _sync(find_root())
 
 
 def _sync(root: Path) -> None:
+    from mlops import registry
     from mlops import sync as syncing
-    from mlops.connection import tracking_uri
+    from mlops.connection import connect, explained, tracking_uri
 
     done = syncing.sync(root)
     typer.echo(f"MLflow at {tracking_uri(root)}: {done.networks} networks and {done.figures} figure files are in.")
+    with explained(root):
+        tracking = connect(root)
+        versions = [registry.register(tracking, model) for model in registry.packaged(root)]
+    if versions:
+        typer.echo(f"Registered: {', '.join(f'{version.name} version {version.number}' for version in versions)}.")
+
+
+registry_commands.add_to(app)
+app.command()(generate)
+app.command()(studio)
+app.command()(serve)
 
 
 @weights_app.command("fetch")

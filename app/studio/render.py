@@ -1,0 +1,99 @@
+"""The studio's own pieces of HTML: what was drawn, messages, the registry's state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from app.studio.drawing import Drawn
+from app.studio.pictures import COLOURS, grey_url, mask_url
+from app.studio.shelf import Offer
+from cmr.labels import LV, MYO, RV
+from mlops import registry
+from mlops.connection import connect, explained
+from mlops.history import Event, history
+from mlops.promotion import REFUSED
+
+_NAMES = {LV: "Left ventricle", MYO: "Myocardium", RV: "Right ventricle"}
+_PAGES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+@dataclass(frozen=True)
+class _Life:
+    """A model in the registry: all its versions, newest first, and what happened to them, newest first."""
+
+    name: str
+    versions: Sequence[registry.Version]
+    events: Sequence[Event]
+
+
+def results(drawn: Sequence[Drawn]) -> str:
+    """Each generator's mask, image, overlay, the way from noise, and what the comparison with its training slices said."""
+    cards = [
+        {
+            "one": one,
+            "approved": one.approved,
+            "licences": one.approved.version.tags.get("syncmri.licences", ""),
+            "train_on": one.approved.version.tags.get("syncmri.train_on", ""),
+            "mask": mask_url(one.mask),
+            "layer": mask_url(one.mask, transparent=True),
+            "image": None if one.image is None else grey_url(one.image),
+            "frames": [(int(100 * done), grey_url(frame)) for done, frame in one.frames],
+        }
+        for one in drawn
+    ]
+    return _page("results", cards=cards, legend=_legend())
+
+
+def message(text: str, kind: str = "note") -> str:
+    """A sentence for the user; ``kind``: ``note`` or ``fault``."""
+    return _page("message", text=text, kind=kind)
+
+
+def missing(offers: Sequence[Offer]) -> str:
+    """The models that can't be used now, and why."""
+    return _page("missing", offers=[offer for offer in offers if offer.number is None])
+
+
+def registry_state(root: Path) -> str:
+    """Every registered model: versions, aliases, overrides, refusals, history.
+
+    Raises:
+        TrackingError: the registry can't be reached.
+    """
+    with explained(root):
+        tracking = connect(root)
+        lives = [
+            _Life(
+                registry.registered_name(model),
+                registry.versions(tracking, model),
+                history(tracking, model)[::-1],
+            )
+            for model in registry.MODELS
+        ]
+    return _page("registry", lives=lives, refused=REFUSED, now=datetime.now(UTC).strftime("%H:%M:%S"))
+
+
+def editor() -> str:
+    """The frame of the mask editor, which ``editor.js`` brings to life."""
+    return _page("editor", legend=_legend())
+
+
+def _legend() -> Mapping[int, tuple[str, str]]:
+    return {label: (_NAMES[label], "#{:02x}{:02x}{:02x}".format(*colour)) for label, colour in COLOURS.items()}
+
+
+def _page(name: str, **values: Any) -> str:
+    return _PAGES.get_template(f"{name}.html.j2").render(**values)
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+_PAGES.filters["day"] = _day

@@ -1,0 +1,266 @@
+"""The REST API over real HTTP, on a project with approved models of random weights."""
+
+import base64
+import dataclasses
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from typer.testing import CliRunner
+
+from app.approved import NotApprovedError
+from app.cli import app
+from app.serving.api import build_api
+from app.serving.desk import Desk, Limits
+from app.serving.door import Door
+from evaluation.privacy.guard import build_guard
+from mlops.promotion import demote, promote
+from tests.app.approved_project import SIZE
+from tests.app.serving.malformed import IMAGES, MASKS, heart, malformed, npy, one_hot
+from tests.app.serving.running import running
+
+LIMITS = Limits(pictures=4, in_flight=2, recheck_seconds=0.2)
+HEART = heart(SIZE, 2)
+
+
+@pytest.fixture(scope="module")
+def desks(approved_project: Path) -> list[Desk]:
+    return [Desk(approved_project, model, LIMITS) for model in ("ddpm", "masks")]
+
+
+@pytest.fixture(scope="module")
+def address(desks: list[Desk]) -> Iterator[str]:
+    with running(build_api(desks, LIMITS, None)) as address:
+        yield address
+
+
+def _images(address: str, **asked: Any) -> dict[str, Any]:
+    asked = {"masks": HEART.tolist(), "seed": 3, "steps": 2} | asked
+    answer = requests.post(address + IMAGES, json=asked, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def _array(text: str) -> np.ndarray:
+    return np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
+
+
+def test_images_answer_masks_and_say_where_they_come_from(address: str) -> None:
+    answer = _images(address)
+    assert np.shape(answer["images"]) == (2, SIZE, SIZE)
+    assert np.abs(answer["images"]).max() <= 1
+    assert {key: answer[key] for key in ("model", "version", "seed", "steps", "rows", "withheld", "approved_by_override")} == {
+        "model": "syncmri-ddpm",
+        "version": 1,
+        "seed": 3,
+        "steps": 2,
+        "rows": [0, 1],
+        "withheld": [],
+        "approved_by_override": None,
+    }
+    assert len(set(answer["seeds"])) == 2
+    assert _images(address) == answer
+    assert _images(address, seed=4)["images"] != answer["images"]
+
+
+def test_masks_may_come_and_images_go_in_every_form(address: str) -> None:
+    expected = np.array(_images(address)["images"])
+    for masks in (npy(HEART), npy(one_hot(HEART)), one_hot(HEART).tolist(), npy(np.asfortranarray(HEART.astype(float)))):
+        np.testing.assert_allclose(_images(address, masks=masks)["images"], expected, atol=2e-3)
+    full = _array(_images(address, format="npy")["images"])
+    assert full.dtype == np.float32
+    np.testing.assert_allclose(full, expected, atol=2e-3)
+    for text, image in zip(_images(address, format="png")["images"], expected, strict=True):
+        np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) / 127.5 - 1, image, atol=0.01)
+
+
+def test_masks_are_drawn(address: str) -> None:
+    asked = {"count": 3, "seed": 1, "steps": 2, "format": "npy"}
+    answer = requests.post(address + MASKS, json=asked, timeout=60).json()
+    masks = _array(answer["masks"])
+    assert masks.shape == (len(answer["rows"]), SIZE, SIZE)
+    assert set(np.unique(masks)) <= {0, 1, 2, 3}
+    assert requests.post(address + MASKS, json=asked | {"format": "list"}, timeout=60).json()["masks"] == masks.tolist()
+
+
+def test_the_api_says_what_it_serves(address: str) -> None:
+    assert requests.get(f"{address}/health", timeout=60).json() == {"ddpm": "served", "masks": "served"}
+    ddpm, masks = requests.get(f"{address}/v1/models", timeout=60).json()
+    assert (ddpm["registered_as"], ddpm["approved"], ddpm["size"], ddpm["most_pictures"]) == ("syncmri-ddpm", True, SIZE, 4)
+    assert ddpm["pixel_mm"] == pytest.approx(160 / SIZE)
+    assert masks["output"] == f"masks (N, {SIZE}, {SIZE})"
+    schema = requests.get(f"{address}/openapi.json", timeout=60).json()
+    assert set(schema["paths"]) == {"/health", "/v1/models", "/v1/models/{model}/images", MASKS}
+    assert "409" in schema["paths"][MASKS]["post"]["responses"]
+
+
+def test_two_hundred_malformed_requests_get_clear_refusals_and_harm_nothing(address: str) -> None:
+    expected = _images(address)["images"]
+    with requests.Session() as session:
+        for bad in malformed(200, SIZE, LIMITS.pictures):
+            answer = session.request(bad.method, address + bad.path, data=bad.body, headers=bad.headers, timeout=60)
+            assert 400 <= answer.status_code < 500, f"{bad.what}: {answer.status_code} {answer.text[:200]}"
+            detail = answer.json()["detail"]
+            assert 5 < len(detail) < 1500, f"{bad.what}: {detail}"
+            assert "Traceback" not in detail
+    assert _images(address)["images"] == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told"),
+    [
+        ({"masks": HEART[:, 1:].tolist()}, 422, f"shape (2, {SIZE - 1}, {SIZE}); expected (N, {SIZE}, {SIZE}) labels or"),
+        ({"masks": npy(one_hot(HEART) / 2)}, 422, "not one-hot"),
+        ({"masks": npy(heart(SIZE, 5))}, 422, "5 of them; expected 1 to 4"),
+        ({"masks": npy(np.full((1, SIZE, SIZE), np.nan))}, 422, "not finite (NaN or infinity)"),
+        ({"masks": HEART.tolist(), "seed": -1}, 422, "seed: Input should be greater than or equal to 0"),
+        ({"masks": HEART.tolist(), "steps": 2000}, 422, "steps: 2000; syncmri-ddpm 1 takes 1 to 1000"),
+        ({"masks": "A" * (1 << 20)}, 413, "a body of 10485"),
+    ],
+)
+def test_a_refusal_says_what_was_found_and_expected(address: str, asked: dict[str, Any], status: int, told: str) -> None:
+    answer = requests.post(address + IMAGES, json=asked, timeout=60)
+    assert (answer.status_code, told in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_a_body_without_a_length_is_cut_off_where_it_gets_too_large(address: str) -> None:
+    chunks = (b"[" * 100_000 for _ in range(20))
+    answer = requests.post(address + IMAGES, data=chunks, headers={"Content-Type": "application/json"}, timeout=60)
+    assert answer.status_code == 413
+
+
+def test_a_body_that_does_not_arrive_is_given_up() -> None:
+    async def reads(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await receive()
+
+    with running(Door(reads, most_bytes=100, most_inside=1, body_seconds=0.3)) as address:
+        host, port = address.removeprefix("http://").split(":")
+        started = time.monotonic()
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            slow.settimeout(10)
+            while slow.recv(1000):
+                pass
+        assert time.monotonic() - started < 5
+
+
+def test_a_token_is_asked_for_by_all_but_health(desks: list[Desk]) -> None:
+    with running(build_api(desks, LIMITS, "secret")) as address:
+        assert requests.get(f"{address}/health", timeout=60).status_code == 200
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}, {"Authorization": "Bearer sécret"}):
+            encoded = {key: value.encode() for key, value in headers.items()}
+            answer = requests.post(address + IMAGES, data=b"x", headers=encoded, timeout=60)
+            assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        known = {"Authorization": "Bearer secret"}
+        assert requests.get(f"{address}/v1/models", headers=known, timeout=60).status_code == 200
+        schema = requests.get(f"{address}/openapi.json", headers=known, timeout=60).json()
+        assert schema["components"]["securitySchemes"]
+
+
+def test_under_load_further_requests_are_told_to_come_again_and_who_hangs_up_frees_the_place(address: str) -> None:
+    asked = {"masks": heart(SIZE, 4).tolist(), "steps": 1000}  # minutes
+
+    def hang_up() -> None:
+        with pytest.raises(requests.Timeout):
+            requests.post(address + IMAGES, json=asked, timeout=3)
+
+    waiting = [threading.Thread(target=hang_up) for _ in range(LIMITS.in_flight)]
+    for thread in waiting:
+        thread.start()
+    time.sleep(1)
+    busy = requests.post(address + IMAGES, json={"masks": HEART.tolist(), "steps": 1}, timeout=60)
+    assert busy.status_code == 429, busy.text
+    assert busy.headers["Retry-After"] == "5"
+    assert requests.get(f"{address}/health", timeout=60).status_code == 200
+    for thread in waiting:
+        thread.join()
+    deadline = time.monotonic() + 15
+    while (
+        answer := requests.post(address + IMAGES, json={"masks": HEART.tolist(), "steps": 1}, timeout=60)
+    ).status_code == 429:
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    assert answer.status_code == 200
+
+
+def test_near_copies_are_withheld(desks: list[Desk], tmp_path: Path) -> None:
+    desk = Desk.__new__(Desk)
+    desk.__dict__ |= desks[0].__dict__
+    with running(build_api([desk], LIMITS, None)) as address:
+        drawn = _array(_images(address, format="npy")["images"])
+        noise = np.random.default_rng(0).normal(0, 0.02, (50, SIZE, SIZE))
+        unseen = np.repeat(drawn[1:], 50, axis=0) + noise.astype(np.float32)
+        build_guard(drawn[1:], unseen).save(tmp_path / "guard.npz")  # whoever comes nearer than these is a copy
+        desk.approved = dataclasses.replace(desk.approved, _inhouse=tmp_path)
+        answer = _images(address, format="npy")
+    assert (answer["rows"], answer["withheld"], len(answer["seeds"])) == ([0], [1], 1)
+    np.testing.assert_allclose(_array(answer["images"]), drawn[:1], atol=2e-3)
+
+
+def test_a_demoted_version_is_no_longer_served_and_comes_back(approved_project: Path, address: str) -> None:
+    demote(approved_project, "ddpm", user="test")
+    try:
+        time.sleep(2 * LIMITS.recheck_seconds)
+        refused = requests.post(address + IMAGES, json={"masks": HEART.tolist()}, timeout=60)
+        assert refused.status_code == 409
+        assert "models:/syncmri-ddpm@approved does not exist" in refused.json()["detail"]
+        assert requests.get(f"{address}/health", timeout=60).json() == {"ddpm": "not served", "masks": "served"}
+        ddpm = requests.get(f"{address}/v1/models", timeout=60).json()[0]
+        assert (ddpm["approved"], "no longer approved" in ddpm["reason"]) == (False, True)
+    finally:
+        promote(approved_project, "ddpm", user="test")
+    time.sleep(2 * LIMITS.recheck_seconds)
+    assert _images(address)["rows"] == [0, 1]
+
+
+def test_a_demotion_ends_what_is_being_drawn(approved_project: Path, address: str) -> None:
+    timer = threading.Timer(1, demote, (approved_project, "ddpm"), {"user": "test"})
+    timer.start()
+    try:
+        answer = requests.post(address + IMAGES, json={"masks": heart(SIZE, 4).tolist(), "steps": 1000}, timeout=60)
+        assert answer.status_code == 409
+    finally:
+        timer.join()
+        promote(approved_project, "ddpm", user="test")
+    time.sleep(2 * LIMITS.recheck_seconds)
+
+
+def test_what_is_not_approved_is_not_served(approved_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(approved_project)
+    done = CliRunner().invoke(app, ["serve", "--model", "fm"])
+    assert isinstance(done.exception, NotApprovedError)
+    assert "models:/syncmri-fm@approved does not exist" in str(done.exception)
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_stopped(approved_project: Path) -> None:
+    words = ["serve", "--model", "ddpm", "--port", "0"]
+    environment = os.environ | {"SYNCMRI_TOKEN": "secret", "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(
+        [sys.executable, "-m", "app.cli", *words], cwd=approved_project, env=environment, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        line = next(line for line in server.stderr if "running on" in line)
+        address = next(word for word in line.split() if word.startswith("http://"))
+        assert requests.get(f"{address}/v1/models", timeout=60).status_code == 401
+        asked = json.dumps({"masks": HEART.tolist(), "steps": 1})
+        headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+        assert requests.post(address + IMAGES, data=asked, headers=headers, timeout=60).json()["rows"] == [0, 1]
+        server.send_signal(signal.SIGTERM)
+        rest = server.stderr.read()
+        assert "Traceback" not in rest
+    assert server.returncode in (0, -signal.SIGTERM)

@@ -1,0 +1,256 @@
+"""What the studio's buttons do, on a project with approved models."""
+
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.studio import render
+from app.studio.desk import SEED_MOST, Desk, Origin, Shown
+from app.studio.drawing import FRAMES, Drawn, draw
+from app.studio.pictures import from_text, to_text
+from app.studio.shelf import Shelf
+from cmr.errors import DataError
+from mlops.connection import connect
+from mlops.lineage import lineage
+from mlops.promotion import demote, promote
+from tests.app.approved_project import PATIENT, SIZE
+from tests.pipelines.report_project import heart
+
+HEART = heart(np.random.default_rng(3), SIZE)
+
+
+class Now(Shelf):
+    """Asks the registry each time."""
+
+    def offers(self):
+        self._answered = -1e9
+        return super().offers()
+
+
+@pytest.fixture(scope="module")
+def shelf(approved_project: Path) -> Shelf:
+    return Now(approved_project)
+
+
+@pytest.fixture
+def desk(shelf: Shelf, tmp_path: Path) -> Desk:
+    return Desk(shelf, tmp_path)
+
+
+@pytest.fixture
+def drawn(shelf: Shelf) -> Drawn:
+    """Shown whatever the guard of an untrained network may think of it."""
+    approved = shelf.take("ddpm")
+    image = approved.images(HEART[None], [4])[0]
+    return Drawn(approved, HEART, image, ((0.0, image), (1.0, image)), 4, 3, 0.1)
+
+
+def _quiet(*_: Any, **__: Any) -> None:
+    """In place of gradio's progress bar, which needs a page."""
+
+
+def test_the_page_opens_with_what_is_approved(desk: Desk) -> None:
+    offers, choices, blank, missing, note = desk.opened()
+    assert offers, note
+    assert [offer.model for offer in offers if offer.number] == ["masks", "ddpm", "ldm"]
+    assert [name for _, name in choices["choices"]] == ["ddpm", "ldm"]
+    assert choices["value"] == ["ddpm"]
+    assert blank == "0" * SIZE**2
+    assert "syncmri register fm" in missing
+    assert "Sample, upload or paint" in note
+
+
+def test_the_image_is_the_one_that_the_model_draws(shelf: Shelf) -> None:
+    approved, told = shelf.take("ddpm"), []
+    one = draw(approved, HEART, 4, 12, told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert (one.seed, one.steps) == (4, 12)
+    if one.image is not None:
+        np.testing.assert_allclose(one.image, approved.images(HEART[None], [4], steps=12)[0], atol=0.02)
+        assert 3 <= len(one.frames) <= FRAMES
+        assert one.frames[0][0] == pytest.approx(0, abs=0.01)
+        np.testing.assert_allclose(one.frames[-1][1], one.image, atol=1e-5)
+
+
+def test_a_mask_of_other_pixels_is_brought_onto_the_grid(shelf: Shelf) -> None:
+    one = draw(shelf.take("ddpm"), HEART.repeat(2, axis=0).repeat(2, axis=1), 4, None, _quiet)
+    assert one.mask.shape == (SIZE, SIZE)
+    assert (one.mask == HEART).mean() > 0.97
+
+
+def test_drawing_shows_every_chosen_generator(desk: Desk, tmp_path: Path) -> None:
+    page, button, shown, cards = desk.draw(to_text(HEART), ["ddpm", "ldm"], 4, 0, Origin(), _quiet)
+    assert re.findall(r'data-model="(\w+)"', page) == ["ddpm", "ldm"]
+    assert page.count("no near-copy of a training slice") == shown.pictures
+    assert len(shown.versions) == shown.pictures
+    assert cards.count("# ") > 1
+    assert "http" not in page
+    assert bool(button["value"]) == bool(shown.pictures)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("0" * SIZE**2, ["ddpm"], 4, 0), "mask is empty"),
+        ((to_text(HEART), [], 4, 0), "at least one generator"),
+        ((to_text(HEART), ["ddpm"], None, 0), "whole number"),
+        ((to_text(HEART), ["ddpm"], -1, 0), "whole number"),
+        ((to_text(HEART), ["ddpm"], SEED_MOST + 1, 0), "whole number"),
+        ((to_text(HEART), ["ddpm"], 4, 5000), "1 to 1000"),
+        ((to_text(HEART), ["fm"], 4, 0), "models:/syncmri-fm@approved does not exist"),
+        ((to_text(HEART), ["gan"], 4, 0), "gan"),
+        (("77", ["ddpm"], 4, 0), "2 characters"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_explained(desk: Desk, arguments: tuple, expected: str) -> None:
+    page, button, shown, _ = desk.draw(*arguments, Origin(), _quiet)
+    assert 'class="message fault"' in page
+    assert expected in page
+    assert button == {"__type__": "update", "value": None, "interactive": False}
+    assert shown == Shown()
+
+
+def test_a_near_copy_is_not_in_the_page(drawn: Drawn) -> None:
+    withheld = render.results([replace(drawn, image=None, frames=())])
+    assert "<img" not in withheld
+    assert "withheld: near-copy" in withheld
+    assert render.results([drawn]).count("<img") == 6
+
+
+def test_an_override_is_marked_and_nothing_it_says_is_taken_for_html(drawn: Drawn) -> None:
+    page = render.results([replace(drawn, approved=replace(drawn.approved, override="<script>alert(1)</script>"))])
+    assert "approved by override" in page
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+
+
+def test_a_sampled_mask_goes_to_the_editor_with_its_seed(desk: Desk) -> None:
+    for seed in range(20):  # an untrained network's masks may be near-copies for its guard
+        mask, origin, note = desk.sample(seed)
+        if isinstance(origin, Origin):
+            assert from_text(mask).shape == (SIZE, SIZE)
+            assert origin == Origin(mask, seed, 1)
+            assert "Anatomy" in note
+            return
+        assert "Withheld" in note
+    pytest.fail("no mask in 20 draws")
+
+
+def test_an_uploaded_volume_is_read_and_not_kept(desk: Desk, tmp_path: Path) -> None:
+    volume = np.zeros((SIZE, SIZE, 4), np.uint8)
+    volume[..., 1:] = HEART.T[..., None]
+    file = tmp_path / "patient7.nii.gz"
+    image = nib.Nifti1Image(volume, np.eye(4))
+    image.header.set_zooms((160 / SIZE, 160 / SIZE, 10))
+    nib.save(image, file)
+    mask, masks, slices, note = desk.upload(str(file))
+    np.testing.assert_array_equal(from_text(mask), HEART)
+    assert (len(masks), slices["visible"], slices["maximum"]) == (3, True, 3)
+    assert "slice 2 of 3" in note
+    assert not file.exists()
+    assert desk.choose(masks, 3)[0] == masks[2]
+    assert "No mask" in desk.choose([], 1)[1]
+
+
+def test_an_uploaded_picture_may_be_wrong(desk: Desk, tmp_path: Path) -> None:
+    for values, expected in (
+        (HEART * 80, "expected the labels 0 background"),
+        (HEART * 0, "are empty"),
+        (HEART[:20], "20 × 32"),
+    ):
+        file = tmp_path / "mask.png"
+        Image.fromarray(values).save(file)
+        *_, note = desk.upload(str(file))
+        assert expected in note
+        assert str(tmp_path) not in note
+        assert not file.exists()
+
+
+def test_strokes_are_judged(desk: Desk) -> None:
+    assert "plausible" in desk.painted(to_text(HEART))
+    broken = HEART.copy()
+    broken[0, 0] = 1
+    assert "several pieces" in desk.painted(to_text(broken))
+    assert "empty" in desk.painted("0" * SIZE**2)
+
+
+def test_what_is_taken_away_has_its_datasheet_and_is_known_to_the_registry(
+    desk: Desk, drawn: Drawn, approved_project: Path
+) -> None:
+    archive, shown = desk._bundle([drawn], Origin(to_text(HEART), 9, 1))
+    assert archive is not None
+    with zipfile.ZipFile(archive) as opened:
+        names = set(opened.namelist())
+        sheet = opened.read("syncmri-ddpm-1/datasheet.md").decode()
+    assert {
+        "syncmri-ddpm-1/png/images/synthetic-00000.png",
+        "syncmri-ddpm-1/png/masks/synthetic-00000.png",
+        "syncmri-ddpm-1/nifti/training/synthetic-00000/synthetic-00000_frame01.nii.gz",
+        "syncmri-ddpm-1/provenance.json",
+        "syncmri-ddpm-1/model-card-ddpm.md",
+        "syncmri-ddpm-1/model-card-masks.md",
+    } <= names
+    assert "`syncmri-masks` version 1" in sheet
+    assert shown == Shown((("ddpm", 1), ("masks", 1)), 1)
+    desk.downloaded(shown)
+    assert any("studio" in line for line in lineage(approved_project, PATIENT).lines())
+
+
+def test_a_demotion_takes_everything_out_of_an_open_page(desk: Desk, drawn: Drawn, approved_project: Path) -> None:
+    offers, shown = desk.opened()[0], Shown((("ddpm", 1),), 1)
+    assert all(update == {"__type__": "update"} for update in desk.looked_again(offers, ["ddpm"], shown))
+    demote(approved_project, "ddpm", user="test")
+    try:
+        now, choices, missing, note, button, left = desk.looked_again(offers, ["ddpm", "ldm"], shown)
+        assert [name for _, name in choices["choices"]] == choices["value"] == ["ldm"]
+        assert "syncmri promote ddpm" in missing
+        assert "No longer approved: ddpm version 1" in note
+        assert (button["value"], left) == (None, Shown())
+        fresh = Desk(Shelf(approved_project), desk._scratch)
+        page, *_ = fresh.draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), _quiet)
+        assert "models:/syncmri-ddpm@approved does not exist" in page
+    finally:
+        promote(approved_project, "ddpm", user="test")
+    assert "No longer" not in str(desk.looked_again(now, ["ldm"], left)[3])
+
+
+def test_the_registry_page_shows_versions_overrides_and_history(approved_project: Path) -> None:
+    client = connect(approved_project).client
+    client.set_model_version_tag("syncmri-ldm", "1", "approved.override", "agreed with <the officer>")
+    try:
+        page = render.registry_state(approved_project)
+    finally:
+        client.delete_model_version_tag("syncmri-ldm", "1", "approved.override")
+    assert re.findall(r'data-name="([\w-]+)"', page) == ["syncmri-masks", "syncmri-ddpm", "syncmri-ldm", "syncmri-fm"]
+    assert page.count('class="badge good">approved') == 3
+    assert "agreed with &lt;the officer&gt;" in page
+    assert "No version is registered" in page
+    assert "version 1 approved" in page
+
+
+def test_a_registry_that_is_down_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert "cannot be used now" in desk.opened()[-1]
+    assert "cannot be used now" in desk.registry()
+    assert all(update == {"__type__": "update"} for update in desk.looked_again([], [], Shown()))
+
+
+def test_a_taken_port_is_told(approved_project: Path) -> None:
+    import socket
+
+    from app.studio.server import serve
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(DataError, match="Take another one with --port"):
+            serve(approved_project, "127.0.0.1", other.getsockname()[1])
