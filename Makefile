@@ -17,9 +17,10 @@ help:
 
 install: $(INSTALLED)
 
-# Touched last, so that an installation cut short is done again. --no-deps: the lock file has said everything.
+# Touched last, so that an installation cut short is done again. Cleared first: another Python may have made it, and what an older
+# lock installed must not hide what the new one lacks. --no-deps: the lock file has said everything.
 $(INSTALLED): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
