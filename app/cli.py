@@ -12,6 +12,7 @@ from app.evaluate import app as evaluate_app
 from app.generate import generate
 from app.serve import serve
 from app.studio.command import studio
+from app.tune_commands import tune_app
 from cmr.errors import DataError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -34,6 +35,7 @@ app.add_typer(study_app, name="study")
 
 
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(tune_app, name="tune")
 
 
 def _version(wanted: bool) -> None:
@@ -117,14 +119,19 @@ def models(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(context: typer.Context) -> None:
-    """Bring everything up to date: `dvc repro`, then `sync`. Stage names and options are passed on to `dvc repro`."""
+    """Bring everything up to date: `dvc repro`, then `sync`. Stage names and options are passed on to `dvc repro`.
+
+    With RAY_ADDRESS set the work goes to that Ray cluster; its machines must share the project folder (docs/cluster.md).
+    """
+    from mlops.cluster import started
     from mlops.pipeline_run import pipeline_run
     from mlops.repro import reproduce
     from mlops.settings import find_root
 
     root = find_root()
     with pipeline_run(root, context.args):
-        status = reproduce(root, context.args)
+        with started(root) as environment:
+            status = reproduce(root, context.args, environment)
         if status:
             typer.echo("The pipeline stopped; what is done is kept, and `syncmri run` goes on from there.", err=True)
             raise typer.Exit(status)
@@ -149,8 +156,10 @@ def _sync(root: Path) -> None:
     from mlops import registry
     from mlops import sync as syncing
     from mlops.connection import connect, explained, tracking_uri
+    from mlops.tuning.record import sync_studies
 
     done = syncing.sync(root)
+    sync_studies(root)
     typer.echo(f"MLflow at {tracking_uri(root)}: {done.networks} networks and {done.figures} figure files are in.")
     with explained(root):
         tracking = connect(root)

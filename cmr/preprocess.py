@@ -8,10 +8,11 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,6 +53,19 @@ class PreprocessSettings:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Where a subject's frames lie in the cache, and whether they were computed for this."""
+
+    subject: str
+    file: Path
+    new: bool
+
+
+Each = Callable[[Callable[[Subject], Kept], Sequence[Subject]], Iterable[Kept]]
+"""What calls a function, which survives pickling, with every subject, in any process and order, and shows the progress."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """What one call of :func:`preprocess_dataset` did: subjects computed, subjects found in the cache, wall time."""
 
@@ -61,9 +75,15 @@ class Summary:
 
 
 def preprocess_dataset(
-    subjects: Sequence[Subject], settings: PreprocessSettings, spacing_mm: float, *, out: Path, cache: Path
+    subjects: Sequence[Subject],
+    settings: PreprocessSettings,
+    spacing_mm: float,
+    *,
+    out: Path,
+    cache: Path,
+    each: Each | None = None,
 ) -> Summary:
-    """Preprocess all ``subjects`` on all cores into ``out/SUBJECT.npz`` (read them with :func:`read_frames`).
+    """Preprocess all ``subjects`` at once into ``out/SUBJECT.npz`` (read them with :func:`read_frames`).
 
     A subject whose decoded content and settings were seen before is linked from ``cache`` and not computed again, so an
     interrupted run continues where it stopped. ``out`` then holds these subjects and no others.
@@ -71,6 +91,7 @@ def preprocess_dataset(
     Args:
         subjects: ``Subject.frames`` must survive pickling (a bound method or a partial of a module's function).
         spacing_mm: pixel size of the result, rows and columns.
+        each: shares the subjects out; None: among ``settings.workers`` processes of this machine.
 
     Raises:
         DataError: a subject can't be read, the disk is full, or a worker was killed. Other exceptions carry a note that
@@ -79,9 +100,10 @@ def preprocess_dataset(
     start = time.monotonic()
     computed = 0
     with whole_folder(out) as folder:
-        for subject, (kept, new) in _in_parallel(subjects, settings, spacing_mm, cache):
-            _link(kept, folder / f"{subject}.npz")
-            computed += new
+        preprocess = partial(_preprocess_cached, settings=settings, spacing_mm=spacing_mm, cache=cache)
+        for kept in (each or partial(_in_processes, workers=settings.workers))(preprocess, subjects):
+            _link(kept.file, folder / f"{kept.subject}.npz")
+            computed += kept.new
     return Summary(computed, len(subjects) - computed, time.monotonic() - start)
 
 
@@ -161,30 +183,36 @@ def _preprocess_frame(frame: Frame, settings: PreprocessSettings, spacing_mm: fl
     )
 
 
-def _in_parallel(
-    subjects: Sequence[Subject], settings: PreprocessSettings, spacing_mm: float, cache: Path
-) -> Iterator[tuple[str, tuple[Path, bool]]]:
-    workers = max(1, min(settings.workers or _cores(), len(subjects)))
+def _in_processes(preprocess: Callable[[Subject], Kept], subjects: Sequence[Subject], *, workers: int) -> Iterator[Kept]:
+    workers = max(1, min(workers or _cores(), len(subjects)))
     # spawn: SimpleITK's threads do not survive a fork
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
-        jobs = {pool.submit(_preprocess_cached, subject, settings, spacing_mm, cache): subject.id for subject in subjects}
+        jobs = [pool.submit(preprocess, subject) for subject in subjects]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="preprocess", unit="subject"):
-            if error := job.exception():
-                raise _explained(error, jobs[job])
-            yield jobs[job], job.result()
+            yield job.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a preprocessing worker was killed, most likely because memory ran out; lower `preprocess.workers` and run again "
+            "(finished subjects are kept)"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _preprocess_cached(subject: Subject, settings: PreprocessSettings, spacing_mm: float, cache: Path) -> tuple[Path, bool]:
-    frames = subject.frames()
-    key = _content_key(frames, settings, spacing_mm)
-    kept = cache / f"{key}.npz"
-    if _is_whole(kept, key):
-        return kept, False
-    _save(kept, [_preprocess_frame(frame, settings, spacing_mm) for frame in frames], key)
-    return kept, True
+def _preprocess_cached(subject: Subject, settings: PreprocessSettings, spacing_mm: float, cache: Path) -> Kept:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # a worker's process has one core
+    try:
+        frames = subject.frames()
+        key = _content_key(frames, settings, spacing_mm)
+        kept = cache / f"{key}.npz"
+        if _is_whole(kept, key):
+            return Kept(subject.id, kept, new=False)
+        _save(kept, [_preprocess_frame(frame, settings, spacing_mm) for frame in frames], key)
+    except Exception as error:
+        error.add_note(f"while preprocessing subject {subject.id}")
+        raise
+    return Kept(subject.id, kept, new=True)
 
 
 def _content_key(frames: Sequence[Frame], settings: PreprocessSettings, spacing_mm: float) -> str:
@@ -242,7 +270,6 @@ def _cores() -> int:
 
 
 def _start_worker() -> None:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -251,13 +278,3 @@ def _end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
-
-
-def _explained(error: BaseException, subject: str) -> BaseException:
-    if isinstance(error, BrokenProcessPool):
-        return DataError(
-            "a preprocessing worker was killed, most likely because memory ran out; lower `preprocess.workers` and run again "
-            "(finished subjects are kept)"
-        )
-    error.add_note(f"while preprocessing subject {subject}")
-    return error

@@ -48,13 +48,15 @@ class Tracking:
         """The run with that key, or None. Of several it is the same one for everybody who asks."""
         return next(iter(self._all(run_key)), None)
 
-    def find_or_create(self, run_key: str, name: str, started_ms: int) -> Run:
-        """The run with that key; if there is none it is created, under the run ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
+    def find_or_create(self, run_key: str, name: str, started_ms: int, parent: str | None = None) -> Run:
+        """The run with that key; if there is none it is created, under the run ``parent`` or else under the run
+        ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
+        parent = parent or os.environ.get(PARENT)
         with _lock(self.root):
             run = self.find(run_key)
             if run is None:
-                parent = {"mlflow.parentRunId": os.environ[PARENT]} if os.environ.get(PARENT) else {}
-                self.client.create_run(self.experiment, started_ms, {RUN_KEY: run_key, **parent}, name)
+                above = {"mlflow.parentRunId": parent} if parent else {}
+                self.client.create_run(self.experiment, started_ms, {RUN_KEY: run_key, **above}, name)
                 # Another machine, or a request that was sent again as its answer got lost, may have made one as well.
                 run, *others = self._all(run_key)
                 for other in others:

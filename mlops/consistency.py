@@ -24,6 +24,7 @@ def disagreements(checked: dict[str, Any]) -> list[str]:
         *_generators(checked["generators"], checked["data"]),
         *_setups(checked["utility.setups"], checked["generators"], checked["data"], _further(checked)),
         *_combined(checked),
+        *_sweeps(checked),
         *_samplers("masks", MaskDDPM.samplers, [("sampling", checked["masks.sampling"])]),
         *(fault for name in GENERATORS if f"{name}.network" in checked for fault in _generator(name, checked)),
     ]
@@ -37,6 +38,11 @@ def _generator(name: str, checked: dict[str, Any]) -> Iterator[str]:
         yield f"{name}.sampling.guidance: {told}."
     if fault := autoencoder_fault(name, checked[f"{name}.autoencoder"]):
         yield fault
+
+
+def _sweeps(checked: dict[str, Any]) -> Iterator[str]:
+    known = ["masks", "segmenter", *checked["generators"].names]
+    yield from _unknown("sweep.networks", checked["sweep.networks"], known, "networks")
 
 
 def _samplers(name: str, known: tuple[str, ...], blocks: list[tuple[str, Any]]) -> Iterator[str]:

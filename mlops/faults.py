@@ -18,6 +18,22 @@ def nearest(name: str, known: list[str]) -> str:
     return f" Did you mean '{alike[0]}'?" if alike else ""
 
 
+def known_keys(params: dict[str, Any]) -> list[str]:
+    """Every dotted key of ``params``, those of whole sections included."""
+    return list(key_paths(params))
+
+
+def key_paths(params: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Every dotted key of ``params`` to the keys on the way to it, which may hold dots themselves (search spaces do)."""
+    found = {}
+    for key, value in params.items():
+        here = (*above, str(key))
+        found[".".join(here)] = here
+        if isinstance(value, dict):
+            found |= key_paths(value, here)
+    return found
+
+
 def describe(fault: Any, cls: Any, name: str) -> str:
     """One pydantic fault in words: dotted key, what was found, what was expected."""
     places = list(fault["loc"])

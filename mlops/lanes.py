@@ -1,7 +1,8 @@
 """Parts of the pipeline that need nothing of one another, side by side: DVC itself runs one stage at a time.
 
 Small networks leave cores idle, and dozens of stages spend seconds on their imports. So each generator's stages go down a lane
-of their own, a DVC process with its share of the cores. What comes out is the same.
+of their own, a DVC process with its share of the cores. A cluster has room for more: there each stage is a lane of its own, as
+soon as what it needs is there. What comes out is the same.
 """
 
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import IO
@@ -75,6 +76,34 @@ def run_lanes(root: Path, lanes: Lanes, cores: int, environment: Mapping[str, st
     return next((state for state in states if state), 0)
 
 
+def run_stages(root: Path, needs: Mapping[str, set[str]], room: int, cores: int, environment: Mapping[str, str]) -> int:
+    """Bring every stage up to date as soon as those that it needs are, at most ``room`` at once; each line says whose it is.
+
+    What needs a stage that stopped is not begun; everything else is, as for :func:`run_lanes`.
+
+    Args:
+        needs: the stages to run, and what each needs of the others.
+        cores: of this machine, on which the stages share what they do not give to the cluster.
+    """
+    shared = {THREADS: str(max(1, cores // room)), **environment}
+    screen, status = _Screen(max(map(len, needs), default=0)), 0
+    order: TopologicalSorter[str] = TopologicalSorter(needs)
+    order.prepare()
+    running: dict[Future[int], str] = {}
+    with ThreadPoolExecutor(room) as pool:
+        while True:
+            running |= {pool.submit(_run_lane, root, stage, [stage], shared, screen): stage for stage in order.get_ready()}
+            if not running:  # all is done, or waits for what stopped
+                break
+            for one in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(one)
+                if one.result() == 0:
+                    order.done(stage)
+                status = status or one.result()
+    screen.close()
+    return status
+
+
 def dvc(*words: str) -> list[str]:
     """The command line of DVC, by this Python."""
     return [sys.executable, "-m", "dvc", *words]
@@ -92,7 +121,8 @@ def _run_lane(root: Path, name: str, targets: Sequence[str], environment: Mappin
 class _Screen:
     """Whole lines of all lanes with the lane's name before them; at a terminal, below them, each lane's progress bar."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 6) -> None:
+        self._width = width
         self._lock = threading.Lock()
         self._bars: dict[str, str] = {}
         self._shown = 0
@@ -122,7 +152,7 @@ class _Screen:
         if text.strip():
             with self._lock:
                 self._clear()
-                print(f"{name:<6} {text}", flush=True)
+                print(f"{name:<{self._width}} {text}", flush=True)
                 self._draw()
 
     def _bar(self, name: str, text: str | None) -> None:
@@ -142,6 +172,6 @@ class _Screen:
         if self._live:
             width = os.get_terminal_size().columns
             for name, text in self._bars.items():
-                sys.stdout.write(f"{name:<6} {text}"[: width - 1] + "\n")
+                sys.stdout.write(f"{name:<{self._width}} {text}"[: width - 1] + "\n")
             self._shown = len(self._bars)
             sys.stdout.flush()

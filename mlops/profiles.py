@@ -1,5 +1,6 @@
 """``syncmri configure``: profiles/paper.yaml, overlaid with a profile, the data's places and single values, as params.yaml."""
 
+import io
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ from ruamel.yaml.tokens import CommentToken
 from cmr.errors import DataError
 from cmr.files import whole_file
 from cmr.readers import READERS
-from mlops.faults import nearest
-from mlops.settings import PARAMS, find_root, known_keys, read_yaml, validate_all
+from mlops.faults import key_paths, known_keys, nearest
+from mlops.settings import PARAMS, find_root, read_yaml, validate_all
 from mlops.take_in import take_in_raw
 
 REFERENCE = "paper"
@@ -85,6 +86,15 @@ def exclude(root: Path, patients: Sequence[str]) -> None:
     validate_all(_plain(params))
     with whole_file(root / PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
         _yaml().dump(params, file)
+
+
+def changed(path: Path, values: Mapping[str, Any]) -> str:
+    """The text of a params.yaml with other values under known dotted keys; all else in it stays, comments too. Unchecked."""
+    params, text = _read(path), io.StringIO()
+    for key, value in values.items():
+        _set(params, key, value)
+    _yaml().dump(params, text)
+    return text.getvalue()
 
 
 def merged(root: Path, profile: str) -> dict[str, Any]:
@@ -218,11 +228,15 @@ def _override(params: CommentedMap, override: str) -> None:
         value = YAML(typ="safe").load(text)
     except YAMLError as error:
         raise DataError(f"--set {override}: '{text}' is not readable as a YAML value.") from error
-    *parents, last = key.split(".")
+    _set(params, key, value, "by --set")
+
+
+def _set(params: CommentedMap, key: str, value: Any, reason: str | None = None) -> None:
+    *parents, last = key_paths(params)[key]
     block = params
     for parent in parents:
         block = block[parent]
-    _put(block, last, value, "by --set")
+    _put(block, last, value, reason)
 
 
 def _plain(value: Any) -> Any:

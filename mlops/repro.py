@@ -1,36 +1,55 @@
 """``syncmri run``: the whole pipeline with DVC."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from cmr.errors import DataError
-from mlops.lanes import COHORT, THREADS, dvc, phases, run_lanes
+from mlops.cluster import ADDRESS
+from mlops.lanes import COHORT, THREADS, dvc, phases, run_lanes, run_stages
 from mlops.settings import PARAMS, load_params
+from mlops.share import room
 
 
 def reproduce(root: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
     """``dvc repro ARGUMENTS`` in the project at ``root``, with a changed environment if need be; returns DVC's exit status.
 
     Without arguments everything is brought up to date, parts that need nothing of one another side by side where the cores are
-    there for it. Stages find this Python whether or not its environment is activated. Ctrl-C reaches DVC, which ends its stage
-    and its locks itself, and is waited for.
+    there for it, or the cluster that ``RAY_ADDRESS`` names. Stages find this Python, its environment activated or not.
+    Ctrl-C reaches DVC, which ends its stage and its locks itself, and is waited for.
     """
     if not (root / PARAMS).is_file():
         raise DataError(f"{root / PARAMS}: there is no such file. Run `syncmri configure demo` first (or real, or paper).")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, **(environment or {})}
-    if not arguments and (cores := _cores(environment)) > 1 and _outdated(root, environment):
-        found = phases(_needs(root, environment), load_params(root).get("generators", {}).get("names", []))
-        if found and (status := _repro(root, [COHORT], environment)):
-            return status
-        for lanes in found:
-            if status := run_lanes(root, lanes, cores, environment):
-                return status
+    if not arguments and (status := _side_by_side(root, environment)):
+        return status
     return _repro(root, arguments, environment)
+
+
+def _side_by_side(root: Path, environment: Mapping[str, str]) -> int:
+    """Brings up to date what gains by it; returns 0, or the exit status of what stopped."""
+    clustered = bool(environment.get(ADDRESS))
+    cores = len(os.sched_getaffinity(0)) if clustered else _cores(environment)
+    if not (clustered or cores > 1) or not (changed := _changed(root, environment)):
+        return 0
+    needs = _needs(root, environment)
+    if clustered:
+        # As many as the cluster trains at once; each stage is also a process here, half a gigabyte that mostly waits.
+        at_once = min(room(root), 2 * cores)
+        return run_stages(root, _outdated(needs, changed), at_once, cores, environment) if at_once > 1 else 0
+    found = phases(needs, load_params(root).get("generators", {}).get("names", []))
+    if found and (status := _repro(root, [COHORT], environment)):
+        return status
+    for lanes in found:
+        if status := run_lanes(root, lanes, cores, environment):
+            return status
+    return 0
 
 
 def _cores(environment: Mapping[str, str]) -> int:
@@ -42,9 +61,18 @@ def _cores(environment: Mapping[str, str]) -> int:
     return len(os.sched_getaffinity(0)) if pick_device().type == "cpu" else 1
 
 
-def _outdated(root: Path, environment: Mapping[str, str]) -> bool:
-    """Whether anything is to be done at all: a plain repro is the faster way to find that nothing is."""
-    return _ask(root, environment, "status", "--json") != "{}"
+def _changed(root: Path, environment: Mapping[str, str]) -> set[str]:
+    """The stages that do not fit their inputs or outputs any more; where there is none, a plain repro is the faster way."""
+    return set(json.loads(_ask(root, environment, "status", "--json") or "{}"))
+
+
+def _outdated(needs: Mapping[str, set[str]], changed: set[str]) -> dict[str, set[str]]:
+    """The changed stages and all that stand on them, each with what it needs of these."""
+    found = set(changed)
+    for stage in TopologicalSorter(needs).static_order():
+        if needs[stage] & found:
+            found.add(stage)
+    return {stage: before & found for stage, before in needs.items() if stage in found}
 
 
 def _needs(root: Path, environment: Mapping[str, str]) -> dict[str, set[str]]:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from cmr.errors import DataError, DataErrors
-from mlops.faults import describe, nearest
+from mlops.faults import describe, known_keys, nearest
 
 T = TypeVar("T")
 PARAMS = "params.yaml"
@@ -76,6 +76,18 @@ class GeneratorsSettings:
     sources: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a training is shared: ``workers`` processes train one network together. It changes no result beyond rounding."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+    workers: int
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, found {self.workers}")
+
+
 # Dotted key -> a type, or "module:Class" where importing the class is worth putting off (the networks' files need torch).
 SECTIONS: dict[str, Any] = {
     "profile": str,
@@ -89,6 +101,7 @@ SECTIONS: dict[str, Any] = {
     "privacy.neighbours": "evaluation.privacy.neighbours:NeighbourSettings",
     "privacy.membership": "evaluation.privacy.membership.settings:MembershipSettings",
     "privacy.control": "evaluation.privacy.membership.settings:ControlSettings",
+    "train": TrainerSettings,
     "augment": "models.config:AugmentSettings",
     "validation.images": int,
     "generators": GeneratorsSettings,
@@ -97,6 +110,9 @@ SECTIONS: dict[str, Any] = {
     "masks.sampling": "models.config:MaskSamplingSettings",
     "segmenter.network": "models.segmenter:SegmenterNetwork",
     "segmenter.train": "models.config:TrainSettings",
+    "masks.search": "mlops.tuning.space:SearchSettings",
+    "segmenter.search": "mlops.tuning.space:SearchSettings",
+    "sweep.networks": tuple[str, ...],
     "utility.setups": tuple[str, ...],
     "utility.with_real": tuple[str, ...],
     "utility.real_at_size_of": tuple[str, ...],
@@ -110,6 +126,7 @@ _OF_A_GENERATOR = {
     "train": "models.config:GeneratorTrainSettings",
     "validation": "models.config:CheckSettings",
     "sampling": "models.config:ImageSamplingSettings",
+    "search": "mlops.tuning.space:SearchSettings",
 }
 
 
@@ -209,7 +226,7 @@ def generator_config(params: dict[str, Any], name: str) -> Any:
     from models.registry import network_config
 
     config: Any = check(lookup(params, f"{name}.network"), network_config(name), f"{name}.network")
-    autoencoder = check(lookup(params, f"{name}.autoencoder"), _resolve(_OF_A_GENERATOR["autoencoder"]), f"{name}.autoencoder")
+    autoencoder = check(lookup(params, f"{name}.autoencoder"), resolve(_OF_A_GENERATOR["autoencoder"]), f"{name}.autoencoder")
     if fault := autoencoder_fault(name, autoencoder):
         raise DataError(fault)
     return config if autoencoder is None else replace(config, autoencoder=autoencoder.network)
@@ -237,27 +254,18 @@ def validate_all(params: dict[str, Any]) -> None:
     checked: dict[str, Any] = {}
     for name, kind in expected.items():
         try:
-            checked[name] = check(lookup(params, name), _resolve(kind), name)
+            checked[name] = check(lookup(params, name), resolve(kind), name)
         except DataErrors as error:
             faults += error.faults
         except DataError as error:
             faults.append(str(error))
     if not faults:
         from mlops.consistency import disagreements  # it needs the sections declared above
+        from mlops.tuning import space
 
-        faults = disagreements(checked)
+        faults = disagreements(checked) or list(space.faults(params))
     if faults:
         raise DataErrors(f"{PARAMS}: {len(faults)} setting(s) cannot be used:", faults)
-
-
-def known_keys(params: dict[str, Any], prefix: str = "") -> list[str]:
-    """Every dotted key of ``params``, those of whole sections included."""
-    keys = []
-    for key, value in params.items():
-        keys.append(f"{prefix}{key}")
-        if isinstance(value, dict):
-            keys += known_keys(value, f"{prefix}{key}.")
-    return keys
 
 
 def _unknown_sections(params: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
@@ -273,7 +281,8 @@ def _unknown_sections(params: dict[str, Any], expected: dict[str, Any]) -> Itera
                 yield f"{parent + '.' if parent else ''}{key}: unknown key.{nearest(str(key), children)}"
 
 
-def _resolve(kind: Any) -> Any:
+def resolve(kind: Any) -> Any:
+    """The type behind an entry of :func:`sections`."""
     if not isinstance(kind, str):
         return kind
     module, path = kind.split(":")

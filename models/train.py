@@ -2,7 +2,8 @@
 
 Whatever is random at a step (batch, augmentation, time, noise, dropout) is drawn from seeds made of the run's seed and the
 step's number, what concerns one image from a seed of its own. A run that was killed and resumed therefore ends, on a CPU, with
-exactly the weights of one that was not.
+exactly the weights of one that was not; and several processes (see :mod:`models.parallel`) end with those of one, but for
+rounding.
 """
 
 import copy
@@ -21,12 +22,15 @@ from models.checkpoint import load_state, save_state
 from models.config import TrainSettings
 from models.data import Randoms, SliceBatches, step_randoms, step_seed
 from models.device import autocast, memory_advice
+from models.parallel import SharedLoss, Team
 
 Loss = Callable[[Tensor | None, Tensor, Randoms], Tensor]
 
 
 class TrainingDivergedError(RuntimeError):
     """The loss became infinite or not a number; the last state before that is kept."""
+
+    lasting = True  # whoever begins such a training anew finds the same
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ def train(
 ) -> Trained:
     """Trains a network in place and returns the weights to keep.
 
+    Where this process is one of a ``torch.distributed`` group, all of them train the one network; the leader alone validates,
+    writes the state and is asked ``on_epoch``, and what it returns counts.
+
     Args:
         network: already on its device.
         loss: maps (images or None, one-hot masks, one random source an image) to a scalar, the mean over the images.
@@ -81,7 +88,7 @@ def train(
         DataError: the memory does not suffice; names the parameter to lower.
         TrainingDivergedError: when the loss is not finite.
     """
-    device = next(network.parameters()).device
+    device, team = next(network.parameters()).device, Team.mine()
     total = total_steps(settings, batches.steps_per_epoch)
     validation_steps = (
         {math.ceil(total * k / settings.validations) for k in range(1, settings.validations + 1)} if validate else set()
@@ -92,10 +99,13 @@ def train(
     result, start = Trained({}), 0
     if (saved := load_state(state)) is not None:
         result, start = _restore(saved, network, average, optimiser)
+    team.agree(f"the step to go on from, by {state}", start)
+    shared = SharedLoss(network, loss, team)
     clock, saved_at, seconds_before = time.monotonic(), time.monotonic(), result.seconds
     running, counted = torch.zeros((), device=device), 0
 
-    bar = tqdm(range(start, total), initial=start, total=total, desc=label, unit="step", mininterval=2, dynamic_ncols=True)
+    steps = range(start, total)
+    bar = tqdm(steps, label, total, initial=start, unit="step", mininterval=2, dynamic_ncols=True, disable=not team.leads)
     for step in bar:
         torch.manual_seed(step_seed(seed, step))  # dropout, which no source of an image's own reaches
         network.train()
@@ -105,7 +115,7 @@ def train(
 
         optimiser.zero_grad(set_to_none=True)
         with memory_advice(f"{label.split('/')[0]}.train.micro_batch", settings.micro_batch or batches.batch):
-            value = _backward(loss, batches, step, step_randoms(seed, step, batches.batch), settings, device)
+            value = _backward(shared, team, batches, step, step_randoms(seed, step, batches.batch), settings, device)
         if settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
         optimiser.step()
@@ -116,22 +126,23 @@ def train(
         done = step + 1
         result.seconds = seconds_before + time.monotonic() - clock
         if done % batches.steps_per_epoch == 0 or done in validation_steps or done == total:
-            mean = (running / counted).item()
+            mean = (team.total(running) / counted).item()
             if not math.isfinite(mean):
                 raise TrainingDivergedError(
                     f"{label}: the loss is {mean} at step {done} of {total}. The last good state is {state}; "
                     f"lower 'train.learning_rate' (now {settings.learning_rate}) or set 'train.gradient_clip'."
                 )
-            score = _validate(validate, average, seed, done) if done in validation_steps and validate else math.nan
+            scored = validate if team.leads and done in validation_steps else None
+            score = _validate(scored, average, seed, done) if scored else math.nan
             if score > result.best_score:
                 result.best_step, result.best_score, result.weights = done, score, _copy_of(average)
             entry = Entry(done, step // batches.steps_per_epoch, mean, score, rate, round(result.seconds, 3))
             result.history.append(entry)
             running, counted = torch.zeros_like(running), 0
             bar.set_postfix_str(f"loss {mean:.4f}" + (f", best score {result.best_score:.3f}" if result.weights else ""))
-            if on_epoch:
+            if on_epoch and team.leads:
                 on_epoch(entry)
-            if time.monotonic() - saved_at >= settings.checkpoint_seconds and done < total:
+            if team.leads and time.monotonic() - saved_at >= settings.checkpoint_seconds and done < total:
                 save_state(state, _snapshot(result, done, network, average, optimiser))
                 saved_at = time.monotonic()
     if not result.weights:
@@ -140,19 +151,27 @@ def train(
 
 
 def _backward(
-    loss: Loss, batches: SliceBatches, step: int, randoms: Randoms, settings: TrainSettings, device: torch.device
+    loss: SharedLoss,
+    team: Team,
+    batches: SliceBatches,
+    step: int,
+    randoms: Randoms,
+    settings: TrainSettings,
+    device: torch.device,
 ) -> Tensor:
-    """The loss of one step's batch; its gradients are added up over micro batches."""
+    """This process's part of the loss of one step's batch; gradients are added up over micro batches and processes."""
     images, masks = batches(step, randoms)
+    own = team.rows(len(masks))
     size = settings.micro_batch or len(masks)
     value = torch.zeros((), device=device)
-    for start in range(0, len(masks), size):
-        rows = slice(start, start + size)
+    for start in range(own.start, own.stop, size):
+        rows = slice(start, min(start + size, own.stop))
         seen = masks[rows].to(device)
-        with autocast(device, settings.precision):
-            part = loss(None if images is None else images[rows].to(device), seen, randoms[rows])
-        part = part * (len(seen) / len(masks))
-        part.backward()
+        with loss.waiting(last=rows.stop == own.stop):
+            with autocast(device, settings.precision):
+                part = loss(None if images is None else images[rows].to(device), seen, randoms[rows])
+            part = part * (len(seen) / len(masks))
+            (part * team.size).backward()  # what comes of it is averaged over the processes
         value += part.detach()
     return value
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cmr.store import SliceStore, concatenate
+from cmr.store import SliceStore
 from evaluation.figure import Figure, Figures, to_json
+from evaluation.privacy.membership import Signals
 from evaluation.privacy.membership.blind import blind_features, blind_mask_features
 from evaluation.privacy.membership.control import SLICE
 from evaluation.privacy.membership.figures import (
@@ -28,19 +29,13 @@ from evaluation.privacy.membership.figures import (
     rows_of,
 )
 from evaluation.privacy.membership.settings import MembershipSettings
-from evaluation.privacy.membership.signals import read_signals
 from evaluation.statistics import IntervalSettings
 from mlops.settings import DataSettings, section
+from mlops.share import share
 from mlops.tracking import record_figures
-from models.base import Generator, MaskGenerator
-from models.checkpoint import load_network
-from models.device import pick_device
-from models.masks import MaskDDPM
-from models.registry import generator_class
 from pipelines.sampling import run_key
+from pipelines.signals import Attacked, Rows, read_some
 from pipelines.stage import ROOT, run, say, write_figures
-
-Network = Generator | MaskGenerator
 
 
 def main(name: str) -> None:
@@ -70,26 +65,25 @@ class _Attack:
     def __init__(self, name: str):
         self.settings = section("privacy.membership", MembershipSettings)
         self._intervals, self._seed = section("evaluation", IntervalSettings), section("seed", int)
-        self._of_masks, self._kind = name == "masks", MaskDDPM if name == "masks" else generator_class(name)
-        self._network: Network = load_network(Path("runs") / name, self._kind, pick_device())
+        self._name, self._of_masks = name, name == "masks"
 
     def on_cohort(self, others: str) -> tuple[list[dict[Any, Any]], Figures]:
         """The table of the match and the figures, training patients against those of another split of the cohort."""
-        train, unseen = (SliceStore.open(f"data/cohort/{split}") for split in ("train", others))
+        paths = [f"data/cohort/{split}" for split in ("train", others)]
+        train, unseen = (SliceStore.open(path) for path in paths)
         match = match_members(train.index, unseen.index, self._seed, slices=self.settings.slices)
-        figures = self._figures(self._network, train.select(match.members), unseen.select(match.nonmembers))
-        return match.table.to_dict("records"), figures
+        members, nonmembers = (Rows([side]) for side in zip(paths, (match.members, match.nonmembers), strict=True))
+        return match.table.to_dict("records"), self._figures(Path("runs") / self._name, members, nonmembers)
 
     def on_control(self, folder: Path) -> tuple[dict[str, Any], Figures]:
         """Who the control's members and non-members are, and the figures of the attack on it."""
-        network = load_network(folder, self._kind, pick_device())
         slices = pd.read_csv(folder / "slices.csv", dtype=str, keep_default_na=False)
         members, nonmembers = (_named(slices[slices["side"] == side]) for side in ("members", "nonmembers"))
-        dataset, vendor = members.index[["dataset", "vendor"]].iloc[0]
+        dataset, vendor = members.store().index[["dataset", "vendor"]].iloc[0]
         about: dict[str, Any] = {"dataset": str(dataset), "vendor": str(vendor)}
-        for side, store in (("members", members), ("nonmembers", nonmembers)):
-            about[side] = {str(split): int(rows["subject"].nunique()) for split, rows in store.index.groupby("split")}
-        return about, self._figures(network, members, nonmembers)
+        for side, named in (("members", members), ("nonmembers", nonmembers)):
+            about[side] = {str(split): int(rows["subject"].nunique()) for split, rows in named.store().index.groupby("split")}
+        return about, self._figures(folder, members, nonmembers)
 
     def blind_datasets(self) -> Figure:
         """The blind attack where it must succeed: on the patients of two datasets."""
@@ -105,27 +99,20 @@ class _Attack:
         sides = (features[0], patients[0], features[1], patients[1])
         return blind_auc(*sides, intervals=self._intervals, seed=self._seed)
 
-    def _figures(self, network: Network, members: SliceStore, nonmembers: SliceStore) -> Figures:
-        sides = [
-            Evidence(
-                self._signals(network, side), self._blind(side), side.index["subject"].to_numpy(), kinds_of_slices(side.index)
-            )
-            for side in (members, nonmembers)
-        ]
+    def _figures(self, folder: Path, members: Rows, nonmembers: Rows) -> Figures:
+        """Of the network in ``folder``."""
+        sides = []
+        for rows in (members, nonmembers):
+            store = rows.store()
+            patients, kinds = store.index["subject"].to_numpy(), kinds_of_slices(store.index)
+            sides.append(Evidence(self._signals(folder, rows), self._blind(store), patients, kinds))
         headline = HEADLINE_OF_MASKS if self._of_masks else HEADLINE
         return membership_figures(*sides, headline=headline, intervals=self._intervals, seed=self._seed)
 
-    def _signals(self, network: Network, store: SliceStore) -> Any:
-        return read_signals(
-            network,
-            None if self._of_masks else np.asarray(store.images),
-            np.asarray(store.masks),
-            times=self.settings.times,
-            noises=self.settings.noises,
-            seed=self._seed,
-            batch=self.settings.batch,
-            precision="float32",  # members and others differ by less than bfloat16 can tell
-        )
+    def _signals(self, folder: Path, rows: Rows) -> Signals:
+        tasks = [Attacked(self._name, folder, few, self.settings, self._seed) for few in rows.few(self.settings.batch)]
+        parts = share(read_some, tasks, label="membership signals", unit="batch", root=ROOT, network=True)
+        return Signals.joined(parts)
 
     def _blind(self, store: SliceStore) -> NDArray[np.float64]:
         return blind_mask_features(np.asarray(store.masks)) if self._of_masks else blind_features(np.asarray(store.images))
@@ -136,14 +123,14 @@ class _Attack:
         return store.select(np.sort(np.concatenate([rows_of(store.index, one, self.settings.slices, rng) for one in people])))
 
 
-def _named(slices: pd.DataFrame) -> SliceStore:
+def _named(slices: pd.DataFrame) -> Rows:
     """The slices of the cohorts that a control's ``slices.csv`` names."""
     found = []
     for split, rows in slices.groupby("split"):
-        store = SliceStore.open(f"data/cohort/{split}")
-        wanted = pd.MultiIndex.from_frame(rows[SLICE])
-        found.append(store.select(pd.MultiIndex.from_frame(store.index[SLICE].astype(str)).isin(wanted)))
-    return concatenate(found)
+        path = f"data/cohort/{split}"
+        wanted, there = pd.MultiIndex.from_frame(rows[SLICE]), SliceStore.open(path).index[SLICE].astype(str)
+        found.append((path, np.flatnonzero(pd.MultiIndex.from_frame(there).isin(wanted))))
+    return Rows(found)
 
 
 if __name__ == "__main__":

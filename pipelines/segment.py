@@ -9,11 +9,15 @@ from models.config import AugmentSettings, TrainSettings
 from models.data import SliceBatches
 from models.segmenter import Segmenter, SegmenterNetwork, predict
 from pipelines.stage import run, segmenter_name
-from pipelines.training import Job, train_job
+from pipelines.training import Job, train_stage
 from pipelines.validation import validation_rows
 
 
-def main(setup: str, further: str | None = None) -> None:
+def main(*words: str) -> None:
+    train_stage("pipelines.segment", *words)
+
+
+def job(setup: str, further: str | None = None) -> Job:
     path = f"data/sets/{setup}"
     store = SliceStore.open(path)
     settings, augment, seed = (
@@ -28,20 +32,18 @@ def main(setup: str, further: str | None = None) -> None:
         """Mean Dice over the structures and slices of the validation set."""
         return float(np.nanmean(mask_adherence(predict(network, np.asarray(validation.images), batch=64), validation.masks)))
 
-    train_job(
-        Job(
-            name=f"segmenter/{segmenter_name(setup, further)}",
-            kind="segmenter",
-            build=Segmenter,
-            config=section("segmenter.network", SegmenterNetwork),
-            train=settings,
-            batches=SliceBatches(training.images, training.masks, batch=settings.batch, augment=augment, seed=seed),
-            stores={path: store},
-            params={"augment": vars(augment)},
-            seed=seed,
-            loss=lambda network: lambda images, masks, _: network.loss(images, masks),
-            validate=validate if len(validation) else None,
-        )
+    return Job(
+        name=f"segmenter/{segmenter_name(setup, further)}",
+        kind="segmenter",
+        build=Segmenter,
+        config=section("segmenter.network", SegmenterNetwork),
+        train=settings,
+        batches=SliceBatches(training.images, training.masks, batch=settings.batch, augment=augment, seed=seed),
+        stores={path: store},
+        params={"augment": vars(augment)},
+        seed=seed,
+        loss=lambda network: lambda images, masks, _: network.loss(images, masks),
+        validate=validate if len(validation) else None,
     )
 
 

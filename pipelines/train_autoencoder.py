@@ -4,11 +4,14 @@ It sees images alone, and is frozen afterwards.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cmr.files import whole_folder
 from mlops.settings import load_params, lookup
 from pipelines.stage import run, say, write_json
+
+if TYPE_CHECKING:
+    from pipelines.training import Job
 
 _PICTURED = 8
 
@@ -19,10 +22,13 @@ def main(generator: str) -> None:
             write_json(folder / "none.json", {"reason": f"{generator} works on pixels"})
         say(f"train_autoencoder {generator}: none needed, it works on pixels")
     else:
-        _train(generator)  # which imports the networks: of no use, and seconds, where there is none
+        from pipelines.training import train_stage  # the networks: of no use, and seconds, where there is none
+
+        train_stage("pipelines.train_autoencoder", generator)
 
 
-def _train(generator: str) -> None:
+def job(generator: str) -> "Job":
+    """The training of the VQ-VAE that a generator of latents draws in."""
     import numpy as np
     import torch
 
@@ -33,7 +39,7 @@ def _train(generator: str) -> None:
     from models.device import autocast, pick_device
     from models.vqvae import VQVAE, AutoencoderSettings
     from pipelines.pictures import save_reconstructions
-    from pipelines.training import Job, train_job
+    from pipelines.training import Job
 
     training, validation = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/val")
     settings = section(f"{generator}.autoencoder", AutoencoderSettings)
@@ -65,22 +71,20 @@ def _train(generator: str) -> None:
         rows = np.unique(np.linspace(0, len(images) - 1, _PICTURED).astype(int))
         save_reconstructions(images[rows, 0].numpy(), reconstructed(network)[rows, 0].numpy(), folder / "reconstructions.png")
 
-    train_job(
-        Job(
-            name=f"autoencoder/{generator}",
-            kind="autoencoder",
-            build=VQVAE,
-            config=settings.network,
-            train=settings.train,
-            batches=SliceBatches(training.images, training.masks, batch=settings.train.batch, augment=augment, seed=seed),
-            stores={"data/cohort/train": training, "data/cohort/val": validation},
-            params={"augment": vars(augment)},
-            seed=seed,
-            loss=lambda network: network.loss,
-            validate=validate,
-            pictures=pictures,
-            measure=measure,
-        )
+    return Job(
+        name=f"autoencoder/{generator}",
+        kind="autoencoder",
+        build=VQVAE,
+        config=settings.network,
+        train=settings.train,
+        batches=SliceBatches(training.images, training.masks, batch=settings.train.batch, augment=augment, seed=seed),
+        stores={"data/cohort/train": training, "data/cohort/val": validation},
+        params={"augment": vars(augment)},
+        seed=seed,
+        loss=lambda network: network.loss,
+        validate=validate,
+        pictures=pictures,
+        measure=measure,
     )
 
 

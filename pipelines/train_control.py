@@ -24,45 +24,59 @@ from models.masks import MaskDDPM, MaskNetwork
 from models.train import Loss
 from pipelines.stage import run, say, write_json
 from pipelines.train_generator import build, loss_of, stands_on
-from pipelines.training import Job, train_job
+from pipelines.training import Job, train_stage
 
 
 def main(name: str) -> None:
-    settings, seed = section("privacy.control", ControlSettings), section("seed", int)
-    training, holdout = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/holdout")
     try:
-        drawn = draw_control(training.index, holdout.index, settings, seed)
+        _draw()
     except NoMatchError as error:
         with whole_folder(Path("runs/control") / name) as folder:
             write_json(folder / "none.json", {"reason": str(error)})
         say(f"control {name}: none: {error}")
         return
+    train_stage("pipelines.train_control", name)
+
+
+def job(name: str) -> Job:
+    """The training of a network's control.
+
+    Raises:
+        NoMatchError: there are too few patients of one vendor.
+    """
+    settings, drawn, training, holdout = _draw()
     slices = _slices(drawn, training, holdout)
     members = training.select(drawn.members)
     network, config, own, loss, extra = _masks() if name == "masks" else _generator(name, training)
     train = replace(own, epochs=None, max_steps=settings.mask_steps if name == "masks" else settings.max_steps)
-    train_job(
-        Job(
-            name=f"control/{name}",
-            kind="control",
-            build=network,
-            config=config,
-            train=train,
-            batches=SliceBatches(
-                None if name == "masks" else members.images, members.masks, batch=train.batch, augment=None, seed=seed
-            ),
-            stores={"data/cohort/train": training},
-            params={
-                "augment": None,
-                "control": {"members": sorted(members.index["subject"].unique()), "slices": settings.slices},
-                **extra,
-            },
-            seed=seed,
-            loss=loss,
-            measure=lambda _: {"slices_trained_on": len(members)},
-            pictures=lambda _, folder: slices.to_csv(folder / "slices.csv", index=False),
-        )
+    seed = section("seed", int)
+    return Job(
+        name=f"control/{name}",
+        kind="control",
+        build=network,
+        config=config,
+        train=train,
+        batches=SliceBatches(
+            None if name == "masks" else members.images, members.masks, batch=train.batch, augment=None, seed=seed
+        ),
+        stores={"data/cohort/train": training},
+        params={
+            "augment": None,
+            "control": {"members": sorted(members.index["subject"].unique()), "slices": settings.slices},
+            **extra,
+        },
+        seed=seed,
+        loss=loss,
+        measure=lambda _: {"slices_trained_on": len(members)},
+        pictures=lambda _, folder: slices.to_csv(folder / "slices.csv", index=False),
     )
+
+
+def _draw() -> tuple[ControlSettings, ControlDraw, SliceStore, SliceStore]:
+    """Who is learnt by heart and who is not, of the training and of the hold-out patients."""
+    settings = section("privacy.control", ControlSettings)
+    training, holdout = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/holdout")
+    return settings, draw_control(training.index, holdout.index, settings, section("seed", int)), training, holdout
 
 
 Parts = tuple[Callable[[Any], Any], Any, TrainSettings, Callable[[Any], Loss], dict[str, Any]]

@@ -25,10 +25,14 @@ from models.train import Loss
 from pipelines.pictures import save_pairs
 from pipelines.sampling import image_seeds, run_key
 from pipelines.stage import run
-from pipelines.training import Job, train_job
+from pipelines.training import Job, train_stage
 
 
 def main(name: str) -> None:
+    train_stage("pipelines.train_generator", name)
+
+
+def job(name: str) -> Job:
     training, validation = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/val")
     settings, augment = section(f"{name}.train", GeneratorTrainSettings), section("augment", AugmentSettings)
     seed, count, how = section("seed", int), section("validation.images", int), section(f"{name}.validation", CheckSettings)
@@ -36,26 +40,24 @@ def main(name: str) -> None:
     config = generator_config(load_params(), name)
     check = _AdherenceCheck(_heart_rich(validation, count), how, load_network(reads, Segmenter, pick_device()), seed)
 
-    train_job(
-        Job(
-            name=name,
-            kind="generator",
-            build=lambda config: build(name, config, training),
-            config=config,
-            train=settings,
-            batches=SliceBatches(training.images, training.masks, batch=settings.batch, augment=augment, seed=seed),
-            stores={"data/cohort/train": training, "data/cohort/val": validation},
-            params={
-                "augment": vars(augment),
-                "validation": {"images": count, **vars(how)},
-                "segmenter": run_key(reads),
-                **stands_on(name, config),
-            },
-            seed=seed,
-            loss=lambda network: loss_of(network, settings),
-            validate=check.score,
-            picture=check.picture,
-        )
+    return Job(
+        name=name,
+        kind="generator",
+        build=lambda config: build(name, config, training),
+        config=config,
+        train=settings,
+        batches=SliceBatches(training.images, training.masks, batch=settings.batch, augment=augment, seed=seed),
+        stores={"data/cohort/train": training, "data/cohort/val": validation},
+        params={
+            "augment": vars(augment),
+            "validation": {"images": count, **vars(how)},
+            "segmenter": run_key(reads),
+            **stands_on(name, config),
+        },
+        seed=seed,
+        loss=lambda network: loss_of(network, settings),
+        validate=check.score,
+        picture=check.picture,
     )
 
 

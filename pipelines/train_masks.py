@@ -12,13 +12,17 @@ from models.data import SliceBatches, one_hot, step_randoms
 from models.masks import MaskDDPM, MaskNetwork
 from pipelines.pictures import save_masks
 from pipelines.stage import run
-from pipelines.training import Job, train_job
+from pipelines.training import Job, train_stage
 
 _SCORED_MASKS = 64
 _PICTURED = 16
 
 
 def main() -> None:
+    train_stage("pipelines.train_masks")
+
+
+def job() -> Job:
     training, validation = SliceStore.open("data/cohort/train"), SliceStore.open("data/cohort/val")
     settings, augment, seed = section("masks.train", TrainSettings), section("augment", AugmentSettings), section("seed", int)
     sampling = section("masks.sampling", MaskSamplingSettings)
@@ -35,21 +39,19 @@ def main() -> None:
         )
         save_masks(drawn.cpu().numpy(), folder / "samples.png")
 
-    train_job(
-        Job(
-            name="masks",
-            kind="masks",
-            build=MaskDDPM,
-            config=section("masks.network", MaskNetwork),
-            train=settings,
-            batches=SliceBatches(None, training.masks, batch=settings.batch, augment=augment, seed=seed),
-            stores={"data/cohort/train": training, "data/cohort/val": validation},
-            params={"augment": vars(augment)},
-            seed=seed,
-            loss=lambda network: lambda _, masks, randoms: network.loss(masks, randoms),
-            validate=validate,
-            pictures=pictures,
-        )
+    return Job(
+        name="masks",
+        kind="masks",
+        build=MaskDDPM,
+        config=section("masks.network", MaskNetwork),
+        train=settings,
+        batches=SliceBatches(None, training.masks, batch=settings.batch, augment=augment, seed=seed),
+        stores={"data/cohort/train": training, "data/cohort/val": validation},
+        params={"augment": vars(augment)},
+        seed=seed,
+        loss=lambda network: lambda _, masks, randoms: network.loss(masks, randoms),
+        validate=validate,
+        pictures=pictures,
     )
 
 

@@ -1,11 +1,13 @@
-"""What the training stages share: state for resuming, the folder of the trained network, its tracking."""
+"""What the training stages share: where they train, state for resuming, the folder of the trained network, its tracking."""
 
 import dataclasses
 import datetime
 import hashlib
+import importlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ from torch import nn
 
 from cmr.files import whole_folder
 from cmr.store import SliceStore
+from mlops.cluster import wanted
 from mlops.tracking import LiveRun, record_network
 from models.checkpoint import save_network
 from models.config import TrainSettings
 from models.data import SliceBatches
 from models.device import pick_device
+from models.parallel import Team
 from models.train import Entry, Loss, Trained, train
-from pipelines.stage import STATE, say, write_json
+from pipelines.stage import ROOT, STATE, say, write_json
 
 Pictures = Callable[[Any, Path], None]
 
@@ -60,24 +64,47 @@ class Job:
     measure: Callable[[Any], dict[str, Any]] | None = None
 
 
-def train_job(job: Job) -> None:
-    """Trains, or goes on training, and writes ``runs/NAME`` as a whole; the figures go to the tracking server as they come."""
-    about = _describe(job)
+def train_stage(stage: str, *words: str) -> None:
+    """Trains the job that a stage's module makes of these words: in this process, or by the workers of a cluster, which make
+    the job themselves (see :func:`mlops.cluster.wanted`)."""
+    if not wanted(ROOT):
+        _train(stage, *words)
+        return
+    from mlops.workers import train_on_cluster
+
+    train_on_cluster(_train, [stage, *words], label=" ".join([stage.rpartition(".")[2], *words]), root=ROOT)
+
+
+def _train(stage: str, *words: str) -> None:
+    train_job(importlib.import_module(stage).job(*words))
+
+
+def train_job(job: Job, *, on_entry: Callable[[Entry], None] | None = None) -> None:
+    """Trains, or goes on training, and writes ``runs/NAME`` as a whole; the figures go to the tracking server as they come.
+
+    Args:
+        on_entry: is told each entry of the history instead of the tracking server.
+    """
+    about, team = _describe(job), Team.mine()
     state = STATE / "state" / f"{job.name.replace('/', '-')}-{about['run_key'][:16]}.pt"
     state.parent.mkdir(parents=True, exist_ok=True)
     # A killed `dvc repro` can leave its stage running: whoever comes second waits, then goes on from the first one's state.
-    with FileLock(state.with_suffix(".lock")):
+    with FileLock(state.with_suffix(".lock")) if team.leads else nullcontext():
         torch.manual_seed(job.seed)
         network = job.build(job.config).to(pick_device())
-        live = LiveRun(Path("."), about)
+        live = LiveRun(ROOT, about) if on_entry is None else None
         seen = state.with_suffix(".pictures")
 
         def record(entry: Entry) -> None:
-            live.log(entry.step, _curve(entry))
+            if on_entry:
+                on_entry(entry)
+            if live:
+                live.log(entry.step, _curve(entry))
             if job.picture and entry.validation == entry.validation:
                 seen.mkdir(exist_ok=True)
                 job.picture(picture := seen / f"step-{entry.step:06d}.png")
-                live.picture(picture)
+                if live:
+                    live.picture(picture)
 
         trained = train(
             network,
@@ -90,19 +117,23 @@ def train_job(job: Job) -> None:
             on_epoch=record,
             label=job.name,
         )
+        if not team.leads:
+            return
         network.load_state_dict(trained.weights)
         with whole_folder(Path("runs") / job.name) as folder:
             _write(folder, job, network.eval(), trained, about)
             if seen.is_dir():
                 shutil.copytree(seen, folder / "samples")
                 shutil.copyfile(seen / f"step-{trained.best_step:06d}.png", folder / "samples.png")
-        live.close()
+        if live:
+            live.close()
         for leftover in state.parent.glob(f"{state.stem}.*"):
             if leftover.is_dir():
                 shutil.rmtree(leftover)
             elif leftover.suffix != ".lock":
                 leftover.unlink()
-    record_network(Path("."), job.name)
+    if live:
+        record_network(ROOT, job.name)
     scored = f", best score {trained.best_score:.3f} at step {trained.best_step}" if job.validate else ""
     last = trained.history[-1]
     say(f"{job.name}: {last.step} steps in {trained.seconds:.0f} s, loss {last.train_loss:.4f}{scored}")

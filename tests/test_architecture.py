@@ -52,4 +52,4 @@ def test_stages_without_a_network_load_no_network_library():
     code = f"import sys\nfor name in {LIGHT_STAGES}: __import__(f'pipelines.{{name}}')\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert "pipelines.report" in done.stdout.split()
-    assert not {"torch", "monai", "diffusers", "torchmetrics"} & set(done.stdout.split())
+    assert not {"torch", "monai", "diffusers", "torchmetrics", "ray"} & set(done.stdout.split())

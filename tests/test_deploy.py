@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,69 @@ def test_what_the_server_needs_beyond_the_lock_is_pinned() -> None:
         assert re.fullmatch(r"[\w-]+==[\d.]+", line)
         assert line.split("==")[0] not in locked
     compile((ROOT / "deploy/bucket.py").read_text(), "bucket.py", "exec")
+
+
+def test_the_cluster_launcher_understands_its_file() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    cluster = YAML(typ="safe").load(ROOT / "deploy/ray-cluster.yaml")
+    prepared = prepare_config(cluster)
+    validate_config(prepared)
+    assert prepared["available_node_types"]["local.cluster.node"]["min_workers"] == len(cluster["provider"]["worker_ips"])
+    with pytest.raises(Exception, match="worker_start_ray_command"):
+        validate_config(prepared | {"worker_start_ray_command": []})  # a field that is mistyped is found
+
+
+@pytest.mark.parametrize("role", ["head", "worker"])
+def test_ray_understands_how_nodes_are_started(role: str) -> None:
+    from ray.scripts.scripts import start
+
+    [command] = [line for line in _cluster_lines(role) if "ray start" in line]
+    made = start.make_context("start", shlex.split(command.split("ray start", 1)[1]))
+    assert made.params["head"] == (role == "head")
+    assert (made.params["port"] or made.params["address"].rpartition(":")[2]) in (6379, "6379")
+    assert {match[0] for match in re.findall(r"(/srv/\w+)(/|\b)", " ".join(_cluster_lines(role)))} == {"/srv/syncmri"}
+
+
+def test_the_job_on_kubernetes_is_one_folder_for_all_pods() -> None:
+    claim, job = YAML(typ="safe").load_all(ROOT / "deploy/rayjob.yaml")
+    assert (claim["kind"], job["kind"], job["apiVersion"]) == ("PersistentVolumeClaim", "RayJob", "ray.io/v1")
+    assert "ReadWriteMany" in claim["spec"]["accessModes"]
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        pod = group["template"]["spec"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes["project"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        [container] = pod["containers"]
+        places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert set(places) == set(volumes)
+        assert f"cd {places['project']} " in job["spec"]["entrypoint"]
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert all(group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in cluster["workerGroupSpecs"])
+
+
+def test_the_job_on_kubernetes_runs_a_command_of_ours() -> None:
+    from typer.main import get_command
+
+    from app.cli import app
+
+    job = list(YAML(typ="safe").load_all(ROOT / "deploy/rayjob.yaml"))[1]
+    *_, script = shlex.split(job["spec"]["entrypoint"])
+    words = shlex.split(script.rpartition("python -m app.cli")[2])
+    get_command(app).commands[words[0]].make_context(words[0], words[1:])  # type: ignore[attr-defined]
+
+
+def test_every_place_names_the_same_ray() -> None:
+    locked = re.search(r"^ray==(.*)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
+    job = list(YAML(typ="safe").load_all(ROOT / "deploy/rayjob.yaml"))[1]
+    assert job["spec"]["rayClusterSpec"]["rayVersion"] == locked
+    image = re.search(r"^FROM rayproject/ray:([\d.]+)-py(\d+)$", (ROOT / "deploy/ray.Dockerfile").read_text(), re.MULTILINE)
+    python = re.search(r"^PYTHON \?= python([\d.]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert (image[1], image[2]) == (locked, python.replace(".", ""))
+
+
+def _cluster_lines(role: str) -> list[str]:
+    return YAML(typ="safe").load(ROOT / "deploy/ray-cluster.yaml")[f"{role}_start_ray_commands"]
 
 
 def _conditions(service: dict[str, Any]) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ def test_help_is_quick_and_names_every_command(tmp_path: Path) -> None:
     done = syncmri(tmp_path, "--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("configure", "doctor", "models", "run", "sync", "weights", "--version"))
+    assert all(command in done.stdout for command in ("configure", "doctor", "models", "run", "sync", "tune", "--version"))
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 

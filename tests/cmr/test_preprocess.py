@@ -201,6 +201,21 @@ def test_only_what_is_new_is_computed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.label, other.label)
 
 
+def test_another_may_share_the_subjects_out_in_any_order(tmp_path: Path) -> None:
+    run(tmp_path, subjects(1, 2, 3))
+    expected = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    summary = preprocess_dataset(
+        subjects(1, 2, 3),
+        OFF,
+        2.0,
+        out=tmp_path / "again",
+        cache=tmp_path / "empty",
+        each=lambda preprocess, who: [preprocess(one) for one in reversed(who)],
+    )
+    assert (summary.processed, summary.cached) == (3, 0)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "again").iterdir()} == expected
+
+
 def test_settings_are_part_of_the_key_and_workers_are_not(tmp_path: Path) -> None:
     assert run(tmp_path, subjects(1)) == (1, 0)
     assert run(tmp_path, subjects(1), replace(OFF, n4=N4Settings(1, (2,)))) == (1, 0)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops.lanes import THREADS, phases, run_lanes
-from mlops.repro import reproduce
+from mlops.lanes import THREADS, phases, run_lanes, run_stages
+from mlops.repro import _outdated, reproduce
 from tests.mlops.conftest import REPOSITORY
 
 NEEDS: dict[str, set[str]] = {
@@ -90,6 +90,41 @@ def test_a_lane_that_stops_is_told_and_leaves_the_others_their_work(
     assert "h      done late" in shown
     assert (versioned / "late.txt").exists()
     assert not (versioned / "report.txt").exists()
+
+
+def test_on_a_cluster_each_stage_begins_as_soon_as_what_it_needs_is_there(
+    versioned: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(THREADS, raising=False)
+    make_pipeline(versioned, {"train@g": "g", "fit@h": "h"})
+    needs = {"cohort": set(), "train@g": {"cohort"}, "fit@h": {"cohort"}, "report": {"train@g", "fit@h"}}
+    assert run_stages(versioned, needs, 2, 4, dict(os.environ)) == 0
+    log = (versioned / "log").read_text().splitlines()
+    assert log[:2] == ["begin cohort 2", "end cohort 2"]
+    assert sorted(log[2:4]) == ["begin g 2", "begin h 2"]  # each waited until both had begun
+    assert log[-2:] == ["begin report 2", "end report 2"]
+    assert "train@g done g" in capfd.readouterr().out.splitlines()
+
+
+def test_what_stands_on_a_stage_that_stopped_is_not_begun(versioned: Path) -> None:
+    make_pipeline(versioned, {"train@g": "bad", "fit@h": "late"})
+    needs = {"cohort": set(), "train@g": {"cohort"}, "fit@h": {"cohort"}, "report": {"train@g", "fit@h"}}
+    assert run_stages(versioned, needs, 1, 1, dict(os.environ)) != 0
+    assert (versioned / "late.txt").exists()
+    assert not (versioned / "report.txt").exists()
+    assert "begin report" not in (versioned / "log").read_text()
+
+
+def test_only_what_changed_is_run_and_what_stands_on_it() -> None:
+    assert _outdated(NEEDS, {"train@g"}) == {
+        "train@g": set(),
+        "sample@g-full": {"train@g"},
+        "segment@a-real-and-g-full": {"sample@g-full"},
+        "utility": {"segment@a-real-and-g-full"},
+        "register@g": {"utility"},
+        "register_masks": {"utility"},
+    }
+    assert _outdated(NEEDS, set()) == {}
 
 
 def test_with_the_threads_set_by_hand_it_is_a_plain_repro(versioned: Path) -> None:

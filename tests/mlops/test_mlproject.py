@@ -10,7 +10,7 @@ from app.cli import app
 from tests.mlops.conftest import REPOSITORY
 
 PROJECT = load_project(str(REPOSITORY))
-COMMANDS = {"main": "run", "promote": "promote", "serve": "serve"}
+COMMANDS = {"main": "run", "tune": "tune", "promote": "promote", "serve": "serve"}
 
 
 def test_the_entry_points_are_those_of_the_documentation() -> None:

@@ -28,7 +28,7 @@ FLOW = FlowNetwork((8, 16), 1, (False, True), 1, 16, 4, 4, 1000)
 AUGMENT = AugmentSettings(rotation=10, scale=0.1, shift=0.05, flip=False)
 
 
-def _batches(batch: int = 4) -> SliceBatches:
+def batches(batch: int = 4) -> SliceBatches:
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 4, (12, 16, 16)).astype(np.uint8)
     return SliceBatches(rng.uniform(-1, 1, (12, 16, 16)), masks, batch=batch, augment=AUGMENT, seed=3)
@@ -40,7 +40,7 @@ def _latent() -> LDM:
     return network
 
 
-def _networks(ddpm_network, mask_network):
+def networks(ddpm_network, mask_network):
     return {
         "ddpm": (lambda: DDPM(ddpm_network), lambda network: network.loss),
         "ldm": (_latent, lambda network: network.loss),
@@ -60,7 +60,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_killed_run_resumes_to_the_same_weights(name, ddpm_network, mask_network, train_settings, tmp_path):
-    build, loss = _networks(ddpm_network, mask_network)[name]
+    build, loss = networks(ddpm_network, mask_network)[name]
 
     def score(network: nn.Module) -> float:
         return -sum(p.abs().sum().item() for p in network.parameters())
@@ -69,7 +69,7 @@ def test_a_killed_run_resumes_to_the_same_weights(name, ddpm_network, mask_netwo
         torch.manual_seed(1)
         network = build()
         return train(
-            network, loss(network), _batches(), train_settings(), seed=7, state=state, validate=score, on_epoch=on_epoch
+            network, loss(network), batches(), train_settings(), seed=7, state=state, validate=score, on_epoch=on_epoch
         )
 
     whole = run(tmp_path / "a.pt")
@@ -99,7 +99,7 @@ class Slope(nn.Module):
 def test_the_average_follows_its_formula(train_settings, tmp_path):
     network = Slope()
     settings = train_settings(epochs=2, optimiser="adam", weight_decay=0.0, schedule="constant", warmup_steps=0, ema=0.5)
-    trained = train(network, lambda *_: network.weight.sum(), _batches(), settings, seed=0, state=tmp_path / "s.pt")
+    trained = train(network, lambda *_: network.weight.sum(), batches(), settings, seed=0, state=tmp_path / "s.pt")
     weight = average = 0.0
     for step in range(6):
         weight -= 1e-3  # Adam's step under a constant gradient is the learning rate
@@ -122,7 +122,7 @@ def test_the_best_scored_weights_are_kept(train_settings, tmp_path):
         return value
 
     trained = train(
-        network, lambda *_: network.weight.sum(), _batches(), settings, seed=0, state=tmp_path / "s.pt", validate=score
+        network, lambda *_: network.weight.sum(), batches(), settings, seed=0, state=tmp_path / "s.pt", validate=score
     )
     assert (trained.best_step, trained.best_score) == (6, 0.9)
     assert trained.weights["weight"].item() == kept[0.9] != network.weight.item()
@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     steps: list[int] = []
     state = tmp_path / "s.pt"
     with pytest.raises(TrainingDivergedError, match=r"step 6 of 9.*learning_rate"):
-        train(network, loss, _batches(), train_settings(ema=None), seed=0, state=state, label="slope")
+        train(network, loss, batches(), train_settings(ema=None), seed=0, state=state, label="slope")
     saved = load_state(state)
     assert saved["step"] == 3
     assert torch.isfinite(saved["network"]["weight"]).all()
@@ -152,7 +152,7 @@ def test_the_clip_bounds_the_gradient(train_settings, tmp_path):
             lambda optimiser, *_: seen.append(optimiser.param_groups[0]["params"][0].grad.item())
         )
         settings = train_settings(epochs=1, gradient_clip=clip, ema=None)
-        train(network, lambda *_, n=network: 4 * n.weight.sum(), _batches(12), settings, seed=0, state=tmp_path / f"{clip}.pt")
+        train(network, lambda *_, n=network: 4 * n.weight.sum(), batches(12), settings, seed=0, state=tmp_path / f"{clip}.pt")
         handle.remove()
     assert seen == [4.0, pytest.approx(0.5, rel=1e-4)]
 
@@ -179,13 +179,13 @@ def test_steps_are_epochs_or_fewer(train_settings):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_micro_batch_changes_nothing_beyond_rounding(name, ddpm_network, mask_network, train_settings, tmp_path):
-    build, loss = _networks(ddpm_network, mask_network)[name]
+    build, loss = networks(ddpm_network, mask_network)[name]
     results = []
     for micro_batch in (None, 3, 1):
         torch.manual_seed(1)
         network = build()
         settings = train_settings(epochs=1, micro_batch=micro_batch, optimiser="adam", learning_rate=1e-5)
-        results.append(train(network, loss(network), _batches(), settings, seed=7, state=tmp_path / f"{micro_batch}.pt"))
+        results.append(train(network, loss(network), batches(), settings, seed=7, state=tmp_path / f"{micro_batch}.pt"))
     for other in results[1:]:
         assert other.history[-1].train_loss == pytest.approx(results[0].history[-1].train_loss, rel=1e-4)
 
@@ -197,7 +197,7 @@ def test_out_of_memory_names_the_parameter_to_lower(train_settings, tmp_path):
         return network.weight * torch.empty(1 << 50).sum()
 
     with pytest.raises(DataError, match=r"lower 'slope\.train\.micro_batch' \(now 4\)"):
-        train(network, loss, _batches(), train_settings(), seed=0, state=tmp_path / "s.pt", label="slope/acdc")
+        train(network, loss, batches(), train_settings(), seed=0, state=tmp_path / "s.pt", label="slope/acdc")
 
 
 def test_another_fault_of_the_network_stays_what_it_is(train_settings, tmp_path):
@@ -207,4 +207,4 @@ def test_another_fault_of_the_network_stays_what_it_is(train_settings, tmp_path)
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        train(network, loss, _batches(), train_settings(), seed=0, state=tmp_path / "s.pt")
+        train(network, loss, batches(), train_settings(), seed=0, state=tmp_path / "s.pt")

@@ -101,8 +101,9 @@ def git(root: Path, *words: str) -> None:
 
 
 def checkout(root: Path) -> Path:
-    """The tracked files of this repository, committed in a new one at ``root``."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    """The files of this repository that git has or would take, committed in a new one at ``root``."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (REPOSITORY / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)

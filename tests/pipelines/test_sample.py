@@ -5,12 +5,13 @@ import json
 import numpy as np
 import torch
 
-from pipelines.sample import _TIMES, _first_whole, _Strip
+from pipelines.drawing import TIMES, Strip
+from pipelines.sample import _first_whole
 from pipelines.sampling import write_speed
 
 
 def test_the_state_nearest_to_each_time_is_kept_and_no_other_is_computed():
-    strip, computed = _Strip(), []
+    strip, computed = Strip(), []
 
     def state(value: float):
         def compute():
@@ -24,12 +25,12 @@ def test_the_state_nearest_to_each_time_is_kept_and_no_other_is_computed():
         watch(step / 1000, state(1 - step / 1000))
     states = strip.states()
     assert states.shape == (6, 2, 2)
-    assert np.allclose(states[:, 0, 0] * 1000, _TIMES, atol=1)
+    assert np.allclose(states[:, 0, 0] * 1000, TIMES, atol=1)
     assert len(computed) <= 1001
 
 
 def test_few_steps_repeat_the_nearest_state():
-    strip = _Strip()
+    strip = Strip()
     for done, value in ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0)):
         strip.of(0)(done, lambda value=value: torch.full((1, 1, 2, 2), value))
     assert strip.states()[:, 0, 0].tolist() == [1.0, 1.0, 0.5, 0.5, 0.0, 0.0]

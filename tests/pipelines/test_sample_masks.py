@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from models.config import MaskSamplingSettings
 from pipelines.sample_masks import _draw_valid
@@ -22,20 +21,16 @@ class Unsteady:
     def __init__(self):
         self.drawn: list[int] = []
 
-    def sample(self, size, seeds, **_):
+    def __call__(self, seeds):
         self.drawn += seeds
-        specks = np.zeros((size, size), np.uint8)
+        specks = np.zeros((SIZE, SIZE), np.uint8)
         specks[2, 2] = specks[10, 10] = 1
-        return torch.from_numpy(np.stack([_heart(size) if seed % 3 == 0 else specks for seed in seeds]))
-
-
-def _settings(attempts: int) -> MaskSamplingSettings:
-    return MaskSamplingSettings("ddim", 2, 7, "float32", attempts)
+        return np.stack([_heart(SIZE) if seed % 3 == 0 else specks for seed in seeds])
 
 
 def test_without_the_filter_every_mask_is_drawn_once_and_told_valid_or_not():
     network = Unsteady()
-    masks, drawn = _draw_valid(network, 40, SIZE, _settings(1), seed=1)
+    masks, drawn = _draw_valid(network, 40, 1, seed=1)
     assert len(network.drawn) == 40
     assert (drawn["attempts"] == 1).all()
     assert (drawn["valid"] == (drawn["seed"] % 3 == 0)).all()
@@ -44,9 +39,9 @@ def test_without_the_filter_every_mask_is_drawn_once_and_told_valid_or_not():
 
 
 def test_only_invalid_masks_are_drawn_again_and_with_other_seeds():
-    once, first = _draw_valid(Unsteady(), 40, SIZE, _settings(1), seed=1)
+    once, first = _draw_valid(Unsteady(), 40, 1, seed=1)
     network = Unsteady()
-    masks, drawn = _draw_valid(network, 40, SIZE, _settings(4), seed=1)
+    masks, drawn = _draw_valid(network, 40, 4, seed=1)
     kept = first["valid"].to_numpy()
     assert (masks[kept] == once[kept]).all()
     assert (drawn["attempts"][kept] == 1).all()
@@ -55,16 +50,16 @@ def test_only_invalid_masks_are_drawn_again_and_with_other_seeds():
     assert len(set(network.drawn)) == len(network.drawn)
     # What is recorded is the seed that the mask was made from, so that it can be made again.
     for mask, seed in zip(masks, drawn["seed"], strict=True):
-        assert (mask == Unsteady().sample(SIZE, [seed])[0].numpy()).all()
+        assert (mask == Unsteady()([seed])[0]).all()
     left = drawn[~drawn["valid"]]
     assert (left["attempts"] == 4).all()
 
 
 def test_a_mask_keeps_its_draws_however_many_are_drawn():
-    few, many = (_draw_valid(Unsteady(), count, SIZE, _settings(3), seed=1)[1] for count in (10, 40))
+    few, many = (_draw_valid(Unsteady(), count, 3, seed=1)[1] for count in (10, 40))
     assert (few == many[:10]).all(axis=None)
 
 
 def test_no_attempt_at_all_is_refused():
     with pytest.raises(ValueError, match="at least 1, found 0"):
-        _settings(0)
+        MaskSamplingSettings("ddim", 2, 7, "float32", 0)

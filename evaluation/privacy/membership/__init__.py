@@ -4,6 +4,7 @@
 the network, ``figures`` has all figures of a report. Only ``signals`` needs torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,3 +30,9 @@ class Signals:
     coarse: NDArray[np.float64]
     dissimilarity: NDArray[np.float64]
     pia: NDArray[np.float64]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Signals"]) -> "Signals":
+        """The signals of all parts' slices, in order; all were read at the same time steps."""
+        names = ("naive", "frequency", "coarse", "dissimilarity", "pia")
+        return cls(parts[0].steps, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from cmr.errors import DataError
 from cmr.labels import CLASSES
@@ -98,8 +97,7 @@ def read_signals(
         return _grid_errors(ask, steps, drawn), pia_error(ask, _step(PIA_TIME, network.timesteps), gain, shape, device)
 
     gain = _noise_gain(door(0, 1), shape, device)
-    starts = tqdm(range(0, len(masks), batch), desc="membership signals", unit="batch")
-    parts = zip(*(read(start, batch) for start in starts), strict=True)
+    parts = zip(*(read(start, batch) for start in range(0, len(masks), batch)), strict=True)
     errors, pia = (torch.cat(part).double().cpu().numpy() for part in parts)
     bad = np.flatnonzero(~(np.isfinite(errors).all(axis=(1, 2)) & np.isfinite(pia)))
     if bad.size:

@@ -1,0 +1,82 @@
+"""The Ray cluster that a process works on: the one that ``RAY_ADDRESS`` names, or one of its own on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cmr.errors import DataError
+from mlops.settings import load_params
+
+ADDRESS = "RAY_ADDRESS"
+_ROOT = "SYNCMRI_ROOT"  # tells a worker where the project is
+
+
+def wanted(root: Path) -> bool:
+    """Whether work goes through Ray: a cluster is named, or a training has several workers. Ray itself is not imported."""
+    return bool(os.environ.get(ADDRESS)) or workers(root) > 1
+
+
+def workers(root: Path) -> int:
+    """Workers that one training is shared among: ``train.workers``, 1 where it is not set."""
+    return int((load_params(root).get("train") or {}).get("workers", 1))
+
+
+@contextmanager
+def joined(root: Path) -> Iterator[None]:
+    """Within it this process works on the cluster; one that it started itself, with a node of all cores, ends with it.
+
+    Workers begin in the project's folder and find the project's code, as this process does. Nested uses share the outermost.
+
+    Raises:
+        DataError: there is no cluster at the address.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get(ADDRESS)
+    own: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        ray.init(**own, **quiet, runtime_env=_worker_environment(root.resolve()))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if not address:
+            raise
+        raise DataError(
+            f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {str(error).splitlines()[0]} "
+            "This machine must be one of its nodes (`ray start --address=...`; see docs/cluster.md). "
+            f"Or unset {ADDRESS} to work on this machine alone."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def enter_project() -> None:
+    """A worker's first act."""
+    os.chdir(os.environ[_ROOT])
+
+
+def _worker_environment(root: Path) -> dict[str, Any]:
+    code = Path(__file__).resolve().parents[1]  # another checkout's, where the project folder holds none
+    paths = dict.fromkeys([str(root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), str(code)])
+    variables = {"PYTHONPATH": os.pathsep.join(paths), _ROOT: str(root)}
+    return {"env_vars": variables, "worker_process_setup_hook": f"{__name__}.enter_project"}
+
+
+@contextmanager
+def started(root: Path) -> Iterator[dict[str, str]]:
+    """Within it one local instance runs for all processes that this one starts with the yielded environment variables, where
+    a training has several workers and no cluster is named; else there are none, and nothing is started."""
+    if os.environ.get(ADDRESS) or not wanted(root):
+        yield {}
+        return
+    import ray
+
+    with joined(root):
+        yield {ADDRESS: ray.get_runtime_context().gcs_address}

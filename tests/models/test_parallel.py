@@ -1,0 +1,197 @@
+"""Two processes that train one network together, and one that trains it alone."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from cmr.errors import DataError
+from models.config import TrainSettings
+from models.parallel import Team
+from models.train import TrainingDivergedError, train
+from tests.models.conftest import SETTINGS
+from tests.models.test_train import NETWORKS, KilledError, Slope, batches, networks
+
+SIZE = 2
+BATCH = 5  # odd: two images for the one, three for the other
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {"gradient_clip": None}) for name in NETWORKS},
+    "micro": ("segmenter", {"micro_batch": 2}),  # one micro batch for the one, two for the other; clipped
+}
+
+
+def _train(folder: Path, case: str, configs: tuple, on_epoch: Any = None) -> dict[str, Any]:
+    """What a training ends with, the gradients of its first step, and how often this process was asked to validate."""
+    name, changes = CASES[case]
+    build, loss = networks(*configs)[name]
+    gradients: list[torch.Tensor] = []
+    asked: list[str] = []
+
+    def keep(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        found = [p.grad.flatten() for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+        gradients.append(torch.cat(found).clone()) if not gradients else None
+
+    def score(network: nn.Module) -> float:
+        asked.append("score")
+        return -sum(p.abs().sum().item() for p in network.parameters())
+
+    def tell(entry: Any) -> None:
+        asked.append("entry")
+        if on_epoch:
+            on_epoch(entry)
+
+    torch.manual_seed(1)
+    network = build()
+    handle = register_optimizer_step_pre_hook(keep)
+    try:
+        settings = TrainSettings(**SETTINGS | changes)
+        state = folder / f"{case}.pt"
+        trained = train(
+            network, loss(network), batches(BATCH), settings, seed=7, state=state, validate=score, on_epoch=tell, label=case
+        )
+    finally:
+        handle.remove()
+    curve = [entry.train_loss for entry in trained.history]
+    return {
+        "curve": curve,
+        "gradient": gradients[0],
+        "weights": trained.weights,
+        "last": {key: value.clone() for key, value in network.state_dict().items()},
+        "best": (trained.best_step, trained.best_score),
+        "asked": asked,
+    }
+
+
+def _diverging(folder: Path, rank: int) -> str:
+    """The loss of one process alone becomes no number, in the second epoch."""
+    network, steps = Slope(), []
+
+    def loss(*_: Any) -> torch.Tensor:
+        steps.append(0)
+        return network.weight.sum() * (math.nan if rank == 1 and len(steps) > 2 else 1.0)
+
+    with pytest.raises(TrainingDivergedError) as error:
+        train(network, loss, batches(BATCH), TrainSettings(**SETTINGS), seed=0, state=folder / "nan.pt")
+    return str(error.value)
+
+
+def _disagreeing(folder: Path, rank: int) -> str:
+    """Each has a state of its own, as where the folder is not shared."""
+    network = Slope()
+    state = folder / ("whole.pt" if rank else "none.pt")
+    with pytest.raises(DataError) as error:
+        train(network, lambda *_: network.weight.sum(), batches(BATCH), TrainSettings(**SETTINGS), seed=0, state=state)
+    return str(error.value)
+
+
+def _process(rank: int, folder: Path, configs: tuple) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=SIZE)
+    found: dict[str, Any] = {case: _train(folder, case, configs) for case in CASES}
+    found["resumed"] = _train(folder / "half", "segmenter", configs)
+    found["diverged"], found["disagreed"] = _diverging(folder, rank), _disagreeing(folder, rank)
+    torch.save(found, folder / f"found-{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def configs() -> tuple:
+    from models.ddpm import DDPMNetwork
+    from models.masks import MaskNetwork
+    from tests.models.conftest import LINEAR
+
+    shape = ((8, 16), 1, (False, True), 8, 4, LINEAR)
+    return DDPMNetwork(*shape), MaskNetwork(*shape)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, configs: tuple) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("alone")
+    return {case: _train(folder, case, configs) for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, configs: tuple) -> list[dict[str, Any]]:
+    """What each of two processes found; ``half`` holds the state of one process that was killed on the way."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "half").mkdir()
+
+    def kill(entry: Any) -> None:
+        if entry.step == 4:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        _train(folder / "half", "segmenter", configs, kill)
+    network = Slope()  # a state for one of those that disagree
+    train(
+        network,
+        lambda *_: network.weight.sum(),
+        batches(BATCH),
+        TrainSettings(**SETTINGS),
+        seed=0,
+        state=folder / "whole.pt",
+    )
+    multiprocessing.spawn(_process, (folder, configs), SIZE)
+    return [torch.load(folder / f"found-{rank}.pt", weights_only=False) for rank in range(SIZE)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_and_one_train_alike(case: str, alone: dict[str, Any], together: list[dict[str, Any]]) -> None:
+    one, (leader, other) = alone[case], (found[case] for found in together)
+    scale = one["gradient"].norm()
+    assert scale > 0
+    assert (leader["gradient"] - one["gradient"]).norm() < 1e-4 * scale  # not its direction alone: its size
+    assert leader["curve"] == pytest.approx(one["curve"], rel=1e-3)
+    assert leader["curve"] == other["curve"]
+    assert leader["best"][0] == one["best"][0]
+    assert leader["best"][1] == pytest.approx(one["best"][1], rel=1e-3)
+    assert all(torch.equal(leader["last"][key], other["last"][key]) for key in leader["last"])  # they do not drift apart
+
+
+@pytest.mark.slow
+def test_the_leader_alone_validates_and_tells(alone: dict[str, Any], together: list[dict[str, Any]]) -> None:
+    leader, other = (found["segmenter"]["asked"] for found in together)
+    assert leader == alone["segmenter"]["asked"]
+    assert leader.count("score") == 2
+    assert other == []
+
+
+@pytest.mark.slow
+def test_two_go_on_from_the_state_of_one(alone: dict[str, Any], together: list[dict[str, Any]]) -> None:
+    for found in together:
+        assert found["resumed"]["curve"] == pytest.approx(alone["segmenter"]["curve"], rel=1e-3)
+        assert len(found["resumed"]["asked"]) < len(alone["segmenter"]["asked"])  # they did go on
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_in_one_process_stops_all(together: list[dict[str, Any]]) -> None:
+    assert all("the loss is nan at step 4 of 6" in found["diverged"] for found in together)
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_see_the_same_states_are_stopped(together: list[dict[str, Any]]) -> None:
+    assert all("All nodes must see the same project folder" in found["disagreed"] for found in together)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [8, 9, 15])
+def test_each_image_is_the_part_of_one(size: int, count: int) -> None:
+    rows = [Team(rank, size).rows(count) for rank in range(size)]
+    assert [row for part in rows for row in range(part.start, part.stop)] == list(range(count))
+    lengths = [part.stop - part.start for part in rows]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_more_processes_than_images_are_refused() -> None:
+    with pytest.raises(DataError, match=r"train\.workers: 3 processes for a batch of 2"):
+        Team(0, 3).rows(2)
+
+
+def test_a_process_alone_is_a_team_of_one() -> None:
+    assert Team.mine() == Team(0, 1)
+    Team.mine().agree("anything", 3)
