@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cmr.errors import DataError
-from mlops.settings import load_params
+from mlops.settings import TrainerSettings, check, load_params
 
 ADDRESS = "RAY_ADDRESS"
 _ROOT = "SYNCMRI_ROOT"  # tells a worker where the project is
+_HANDED_ON = ("MLFLOW_TRACKING_URI", "SYNCMRI_WEIGHTS", "SYNCMRI_PARENT_RUN_ID")
+"""Variables of this process that a worker on another machine works by as well."""
 
 
 def wanted(root: Path) -> bool:
@@ -20,8 +22,9 @@ def wanted(root: Path) -> bool:
 
 
 def workers(root: Path) -> int:
-    """Workers that one training is shared among: ``train.workers``, 1 where it is not set."""
-    return int((load_params(root).get("train") or {}).get("workers", 1))
+    """Workers that one training is shared among: ``train.workers``, 1 where it is not set; :class:`DataError` for no count."""
+    params = load_params(root)
+    return check(params["train"], TrainerSettings, "train").workers if "train" in params else 1
 
 
 @contextmanager
@@ -65,7 +68,8 @@ def enter_project() -> None:
 def _worker_environment(root: Path) -> dict[str, Any]:
     code = Path(__file__).resolve().parents[1]  # another checkout's, where the project folder holds none
     paths = dict.fromkeys([str(root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), str(code)])
-    variables = {"PYTHONPATH": os.pathsep.join(paths), _ROOT: str(root)}
+    variables = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+    variables |= {"PYTHONPATH": os.pathsep.join(paths), _ROOT: str(root)}
     return {"env_vars": variables, "worker_process_setup_hook": f"{__name__}.enter_project"}
 
 

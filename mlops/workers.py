@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cmr.errors import DataError
-from mlops.cluster import enter_project, joined
-from mlops.settings import TrainerSettings, section
+from mlops.cluster import enter_project, joined, workers
 
 FAILURES = 5
 """How many workers or nodes a training may lose on its way; each time it goes on from its last state."""
@@ -28,16 +27,18 @@ def train_on_cluster(function: Callable[..., None], words: Sequence[str], *, lab
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    workers = section("train", TrainerSettings, root).workers
+    most = workers(root)
     with joined(root):
         gpus = ray.cluster_resources().get("GPU", 0) > 0
-        fault = ray.remote(num_cpus=0)(_Fault).remote()  # type: ignore[attr-defined]
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # not lost while we are here
+        fault = ray.remote(num_cpus=0, scheduling_strategy=here)(_Fault).remote()  # type: ignore[attr-defined]
         trainer = TorchTrainer(
             _in_worker,
             train_loop_config={"function": function, "words": list(words), "fault": fault},
             scaling_config=ScalingConfig(
-                num_workers=(1, workers) if workers > 1 else 1,
+                num_workers=(1, most) if most > 1 else 1,
                 use_gpu=gpus,
                 resources_per_worker={"CPU": 1, "GPU": 1} if gpus else {"CPU": 1},
             ),

@@ -52,6 +52,11 @@ class Team:
             )
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
+    def wait(self) -> None:
+        """Returns when all processes have come here."""
+        if self.size > 1:
+            distributed.barrier()
+
     def total(self, value: Tensor) -> Tensor:
         """The sum over all processes of a tensor of each."""
         if self.size > 1:

@@ -90,6 +90,7 @@ def train_job(job: Job, *, on_entry: Callable[[Entry], None] | None = None) -> N
     state.parent.mkdir(parents=True, exist_ok=True)
     # A killed `dvc repro` can leave its stage running: whoever comes second waits, then goes on from the first one's state.
     with FileLock(state.with_suffix(".lock")) if team.leads else nullcontext():
+        team.wait()  # the leader may have waited for another's lock, and that one have saved a later state meanwhile
         torch.manual_seed(job.seed)
         network = job.build(job.config).to(pick_device())
         live = LiveRun(ROOT, about) if on_entry is None else None
