@@ -1,4 +1,5 @@
-"""Is a version still approved? Its alias in the registry says so, and people may take it away while the version is in use."""
+"""May a version be used? Its alias in the registry says so, and people may take it away while the version is in use; a patient
+whom it was trained on may withdraw the consent."""
 
 import contextlib
 import threading
@@ -10,6 +11,7 @@ from cmr.errors import DataError
 from mlops import registry
 from mlops.connection import Tracking, TrackingError, connect, explained
 from mlops.history import history
+from mlops.lineage import withdrawn
 
 if TYPE_CHECKING:
     from app.approved import Approved
@@ -19,7 +21,7 @@ _PATIENCE_SECONDS = 5.0
 
 
 class NotApprovedError(DataError):
-    """The model has no approved version, or no longer the one that is in use."""
+    """The model has no approved version that may be used, or no longer the one that is in use."""
 
 
 class ApprovalWatch:
@@ -49,7 +51,7 @@ class ApprovalWatch:
         """Returns while the version is approved.
 
         Raises:
-            NotApprovedError: it was demoted, or another version has taken its place.
+            NotApprovedError: it was demoted, another version has taken its place, or a patient has withdrawn the consent.
             TrackingError: the registry has not answered for too long.
         """
         with self._starting:
@@ -74,9 +76,10 @@ class ApprovalWatch:
             self._answered = time.monotonic()
 
     def _verdict(self, tracking: Tracking) -> NotApprovedError | None:
-        version = registry.approved(tracking, self._model)
-        if version is None:
-            return NotApprovedError(f"Version {self._number} is no longer approved. {why_not(tracking, self._model)}")
+        try:
+            version = approved_version(tracking, self._model)
+        except NotApprovedError as error:
+            return NotApprovedError(f"Version {self._number} is no longer approved. {error}")
         if version.number != self._number:
             return NotApprovedError(
                 f"Version {self._number} of {registry.registered_name(self._model)} is no longer approved: version "
@@ -85,8 +88,24 @@ class ApprovalWatch:
         return None
 
 
-def why_not(tracking: Tracking, model: str) -> str:
-    """Why a model has no approved version, and what to do about it."""
+def approved_version(tracking: Tracking, model: str) -> registry.Version:
+    """The approved version of a model.
+
+    Raises:
+        NotApprovedError: there is none, or a patient of it has withdrawn the consent; the message says why and what to do.
+    """
+    version = registry.approved(tracking, model)
+    if version is None:
+        raise NotApprovedError(_why_not(tracking, model))
+    if withdrawn(tracking.root, tracking, version):
+        raise NotApprovedError(
+            f"{version.name} {version.number} learnt from scans of a patient who has withdrawn the consent; nothing new is "
+            f"given out from it. `syncmri demote {model}`, and promote a version that was trained without."
+        )
+    return version
+
+
+def _why_not(tracking: Tracking, model: str) -> str:
     name = registry.registered_name(model)
     missing = f"models:/{name}@{registry.APPROVED} does not exist: "
     versions = registry.versions(tracking, model)

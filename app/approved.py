@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.approval import ApprovalWatch, NotApprovedError, why_not
+from app.approval import ApprovalWatch, NotApprovedError, approved_version
 from cmr.errors import DataError
 from cmr.slices import SliceSettings
 from evaluation.images import check_masks
@@ -179,7 +179,7 @@ def load_approved(root: Path, model: str) -> Approved:
     """The approved version of ``model`` in the project at ``root``.
 
     Raises:
-        NotApprovedError: there is none; the message says why and what to do.
+        NotApprovedError: there is none, or none that may be used; the message says why and what to do.
         DataError: there is no such model, or its files are not those that were registered.
         TrackingError: the registry can't be reached.
     """
@@ -187,9 +187,7 @@ def load_approved(root: Path, model: str) -> Approved:
         raise DataError(f"There is no model called '{model}'. Known: {', '.join(registry.MODELS)}.")
     with explained(root):
         tracking = connect(root)
-        version = registry.approved(tracking, model)
-        if version is None:
-            raise NotApprovedError(why_not(tracking, model))
+        version = approved_version(tracking, model)
         folder, inhouse = registry.download_model(tracking, version), registry.download_inhouse(tracking, version)
     package = _unwrapped(folder)
     return Approved(

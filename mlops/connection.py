@@ -28,7 +28,6 @@ LONGEST_PARAM = 500
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 1000, 100  # limits of mlflow's log_batch
 _LOCK_SECONDS = 60.0
 _UNAVAILABLE = (MlflowException, SQLAlchemyError, OSError)  # requests' errors and a lock's timeout are OSErrors
-_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4"}  # half a minute: a restart. With MLflow's seven it is four minutes a stage
 _NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool")
 
 
@@ -106,8 +105,6 @@ def connect(root: Path) -> Tracking:
         DataError: params.yaml has no valid ``tracking.experiment``.
     """
     name = section("tracking.experiment", str, root)
-    for key, value in _RETRIES.items():
-        os.environ.setdefault(key, value)
     with explained(root), _quiet():
         with _lock(root):  # processes that create one new SQLite database at the same time break it for good
             client = MlflowClient(tracking_uri(root))

@@ -1,7 +1,7 @@
 """Which model versions, synthetic sets and exports a patient's scans went into, and how a patient is left out from now on."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,7 +99,25 @@ def exclude(root: Path, patient: str) -> Lineage:
 def withdrawn(root: Path, tracking: Tracking, version: registry.Version) -> bool:
     """Whether a patient of the version has withdrawn: by its tag, or by ``data.excluded``, which outlives the registry."""
     excluded = set(section("data", DataSettings, root).excluded)
-    return WITHDRAWN in version.tags or bool(excluded & _trained_on(tracking, version))
+    return WITHDRAWN in version.tags or bool(excluded and excluded & _trained_on(tracking, version))
+
+
+def note_export(root: Path, used: Iterable[tuple[str, int]], about: Mapping[str, Any]) -> None:
+    """A tag on every version, (model, number), that had a part in what goes out: :func:`lineage` finds it by it.
+
+    Args:
+        about: ``what`` it is, ``count`` of images, ``format``, where it is put (``out``), and whose ``masks`` it was drawn for
+            where that is known.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    now = datetime.now(UTC)
+    note = json.dumps({**about, "who": person(), "when": now.isoformat(timespec="seconds")})
+    with explained(root):
+        client = connect(root).client
+        for model, number in used:
+            client.set_model_version_tag(registry.registered_name(model), str(number), f"{EXPORT}{now:%Y%m%dT%H%M%S.%f}", note)
 
 
 def _all_versions(tracking: Tracking) -> list[registry.Version]:

@@ -26,6 +26,7 @@ from evaluation.privacy.membership.figures import (
     kinds_of_slices,
     match_members,
     membership_figures,
+    null_auc,
     rows_of,
 )
 from evaluation.privacy.membership.settings import MembershipSettings
@@ -37,13 +38,17 @@ from pipelines.sampling import run_key
 from pipelines.signals import Attacked, Rows, read_some
 from pipelines.stage import ROOT, run, say, write_figures
 
+_SLICES_OF_DATASETS = 8  # of a patient, where the blind attack is shown two datasets: pictures alone are cheap to read
+
 
 def main(name: str) -> None:
     attack = _Attack(name)
-    match, figures = attack.on_cohort("holdout")
+    match, sides = attack.cohort("holdout")
+    figures = {**attack.figures(*sides), "mia_auc_null": attack.chance(*sides)}
     notes: dict[str, Any] = {"match": match, "control": None}
     try:
-        notes["test_match"], figures["test"] = attack.on_cohort("test")
+        notes["test_match"], sides = attack.cohort("test")
+        figures["test"] = attack.figures(*sides)
     except NoMatchError as error:  # official test patients may all come from other vendors
         figures["test"] = dict.fromkeys(("mia_auc", "mia_auc_blind"), Figure.missing(str(error)))
     if (folder := Path("runs/control") / name).joinpath("none.json").is_file():
@@ -65,15 +70,17 @@ class _Attack:
     def __init__(self, name: str):
         self.settings = section("privacy.membership", MembershipSettings)
         self._intervals, self._seed = section("evaluation", IntervalSettings), section("seed", int)
+        self._headline = HEADLINE_OF_MASKS if name == "masks" else HEADLINE
         self._name, self._of_masks = name, name == "masks"
 
-    def on_cohort(self, others: str) -> tuple[list[dict[Any, Any]], Figures]:
-        """The table of the match and the figures, training patients against those of another split of the cohort."""
+    def cohort(self, others: str) -> tuple[list[dict[Any, Any]], tuple[Evidence, Evidence]]:
+        """The table of the match, and what is known of training patients and of those of another split of the cohort."""
         paths = [f"data/cohort/{split}" for split in ("train", others)]
         train, unseen = (SliceStore.open(path) for path in paths)
         match = match_members(train.index, unseen.index, self._seed, slices=self.settings.slices)
-        members, nonmembers = (Rows([side]) for side in zip(paths, (match.members, match.nonmembers), strict=True))
-        return match.table.to_dict("records"), self._figures(Path("runs") / self._name, members, nonmembers)
+        sides = (Rows([side]) for side in zip(paths, (match.members, match.nonmembers), strict=True))
+        members, nonmembers = (self._evidence(Path("runs") / self._name, side) for side in sides)
+        return match.table.to_dict("records"), (members, nonmembers)
 
     def on_control(self, folder: Path) -> tuple[dict[str, Any], Figures]:
         """Who the control's members and non-members are, and the figures of the attack on it."""
@@ -83,7 +90,7 @@ class _Attack:
         about: dict[str, Any] = {"dataset": str(dataset), "vendor": str(vendor)}
         for side, named in (("members", members), ("nonmembers", nonmembers)):
             about[side] = {str(split): int(rows["subject"].nunique()) for split, rows in named.store().index.groupby("split")}
-        return about, self._figures(folder, members, nonmembers)
+        return about, self.figures(*(self._evidence(folder, side) for side in (members, nonmembers)))
 
     def blind_datasets(self) -> Figure:
         """The blind attack where it must succeed: on the patients of two datasets."""
@@ -93,21 +100,23 @@ class _Attack:
         features, patients = [], []
         for name in names[:2]:
             store = SliceStore.open(f"data/slices/{name}")
-            store = self._few(store.select(store.index["labelled"].astype(bool)))
+            store = self._few(store.select(store.index["labelled"].astype(bool)), _SLICES_OF_DATASETS)
             features.append(self._blind(store))
             patients.append(np.array([f"{name}/{subject}" for subject in store.index["subject"]]))
         sides = (features[0], patients[0], features[1], patients[1])
         return blind_auc(*sides, intervals=self._intervals, seed=self._seed)
 
-    def _figures(self, folder: Path, members: Rows, nonmembers: Rows) -> Figures:
-        """Of the network in ``folder``."""
-        sides = []
-        for rows in (members, nonmembers):
-            store = rows.store()
-            patients, kinds = store.index["subject"].to_numpy(), kinds_of_slices(store.index)
-            sides.append(Evidence(self._signals(folder, rows), self._blind(store), patients, kinds))
-        headline = HEADLINE_OF_MASKS if self._of_masks else HEADLINE
-        return membership_figures(*sides, headline=headline, intervals=self._intervals, seed=self._seed)
+    def figures(self, members: Evidence, nonmembers: Evidence) -> Figures:
+        return membership_figures(members, nonmembers, headline=self._headline, intervals=self._intervals, seed=self._seed)
+
+    def chance(self, members: Evidence, nonmembers: Evidence) -> Figure:
+        return null_auc(members, nonmembers, headline=self._headline, intervals=self._intervals, seed=self._seed)
+
+    def _evidence(self, folder: Path, rows: Rows) -> Evidence:
+        """What the attack knows of some slices: of the network in ``folder`` on them, and of them alone."""
+        store = rows.store()
+        patients = store.index["subject"].to_numpy()
+        return Evidence(self._signals(folder, rows), self._blind(store), patients, kinds_of_slices(store.index))
 
     def _signals(self, folder: Path, rows: Rows) -> Signals:
         tasks = [Attacked(self._name, folder, few, self.settings, self._seed) for few in rows.few(self.settings.batch)]
@@ -117,10 +126,10 @@ class _Attack:
     def _blind(self, store: SliceStore) -> NDArray[np.float64]:
         return blind_mask_features(np.asarray(store.masks)) if self._of_masks else blind_features(np.asarray(store.images))
 
-    def _few(self, store: SliceStore) -> SliceStore:
+    def _few(self, store: SliceStore, slices: int) -> SliceStore:
         rng = np.random.default_rng(self._seed)
         people = sorted(store.index["subject"].astype(str).unique())
-        return store.select(np.sort(np.concatenate([rows_of(store.index, one, self.settings.slices, rng) for one in people])))
+        return store.select(np.sort(np.concatenate([rows_of(store.index, one, slices, rng) for one in people])))
 
 
 def _named(slices: pd.DataFrame) -> Rows:

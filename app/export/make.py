@@ -1,8 +1,6 @@
 """Makes a synthetic set: masks, images, files, datasheet, and the note in the registry that it went out."""
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,9 @@ from app.export.draw import Check, Conditions, draw_images, draw_masks
 from cmr.errors import DataError
 from cmr.files import whole_folder
 from cmr.store import SliceStore
-from mlops.connection import connect, explained
 from mlops.gate import MASKS
-from mlops.history import person
 from mlops.licences import licences_of
-from mlops.lineage import WITHDRAWN
-from mlops.registry import registered_name
+from mlops.lineage import note_export
 from mlops.settings import DataSettings, PhantomData, section
 
 USUAL_COUNT = 100
@@ -60,11 +55,11 @@ def make_set(root: Path, request: Request) -> Made:
     """
     write, out = writer(request.format), request.out.absolute()
     _check(request)
-    model = _may_go_out(load_approved(root, request.model))
+    model = load_approved(root, request.model)
     watches = [ApprovalWatch(root, model)]
     conditions, used = _real_or_given(root, request, model), [model]
     if conditions is None:
-        source = _may_go_out(load_approved(root, MASKS))
+        source = load_approved(root, MASKS)
         _fit(model, source)
         watches.append(ApprovalWatch(root, source))
         used.append(source)
@@ -77,7 +72,8 @@ def make_set(root: Path, request: Request) -> Made:
         for one in used:
             ApprovalWatch(root, one, every=0).check()
         # Before the folder appears: no set goes out that the registry does not know of.
-        _note(root, used, len(drawn), conditions.source, request)
+        about = {"what": "synthetic set", "count": len(drawn), "format": request.format, "out": str(out)}
+        note_export(root, [(one.model, one.number) for one in used], about | {"masks": conditions.source})
     withheld = conditions.count.withheld if conditions.seeds is not None else None
     return Made(len(drawn), model.name, count.withheld, withheld)
 
@@ -92,15 +88,6 @@ def _check(request: Request) -> None:
     out = request.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: exists already; give the name of a new folder, nothing is written over")
-
-
-def _may_go_out(model: Approved) -> Approved:
-    if WITHDRAWN in model.version.tags:
-        raise DataError(
-            f"{model.name} learnt from scans of a patient who has withdrawn the consent; nothing new is given out from it. "
-            f"`syncmri demote {model.model}`, and promote a version that was trained without."
-        )
-    return model
 
 
 def _real_or_given(root: Path, request: Request, model: Approved) -> Conditions | None:
@@ -146,22 +133,3 @@ def _all(watches: list[ApprovalWatch]) -> Check:
             watch.check()
 
     return check
-
-
-def _note(root: Path, used: list[Approved], count: int, source: str, request: Request) -> None:
-    """A tag on every version that had a part in it: lineage finds the set by it."""
-    now = datetime.now(UTC)
-    note = {
-        "what": "synthetic set",
-        "count": count,
-        "format": request.format,
-        "out": str(request.out.absolute()),
-        "masks": source,
-        "who": person(),
-        "when": now.isoformat(timespec="seconds"),
-    }
-    with explained(root):
-        client = connect(root).client
-        for model in used:
-            name = registered_name(model.model)
-            client.set_model_version_tag(name, str(model.number), f"export.{now:%Y%m%dT%H%M%S.%f}", json.dumps(note))

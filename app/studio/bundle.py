@@ -1,9 +1,7 @@
 """What was drawn as one file to take away: pictures, NIfTI volumes, masks, and the datasheet that goes with them."""
 
-import json
 import zipfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,8 +14,6 @@ from app.export.datasheet import Datasheet, write_datasheet
 from app.export.draw import Conditions, Count
 from app.studio.drawing import Drawn
 from cmr.store import SliceStore
-from mlops.connection import connect, explained
-from mlops.history import person
 from mlops.registry import registered_name
 
 FORMATS = ("png", "nifti")
@@ -38,29 +34,6 @@ def write_bundle(path: Path, drawn: Sequence[Drawn], masks: Approved | None, mas
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(Path(scratch).rglob("*")):
                 archive.write(file, file.relative_to(scratch))
-
-
-def note_download(root: Path, used: Sequence[tuple[str, int]], count: int) -> None:
-    """A tag on every version, (model, number), that had a part in what went out: lineage finds it by it.
-
-    Raises:
-        TrackingError: the registry can't be reached.
-    """
-    now = datetime.now(UTC)
-    note = {
-        "what": "download from the studio",
-        "count": count,
-        "format": " and ".join(FORMATS),
-        "out": "a browser",
-        "who": person(),
-        "when": now.isoformat(timespec="seconds"),
-    }
-    with explained(root):
-        client = connect(root).client
-        for model, number in used:
-            client.set_model_version_tag(
-                registered_name(model), str(number), f"export.{now:%Y%m%dT%H%M%S.%f}", json.dumps(note)
-            )
 
 
 def _write_one(folder: Path, one: Drawn, masks: Approved | None, mask_seed: int) -> None:

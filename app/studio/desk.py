@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.studio import render
-from app.studio.bundle import note_download, write_bundle
+from app.studio.bundle import FORMATS, write_bundle
 from app.studio.drawing import Drawn, draw
 from app.studio.pictures import from_text, to_text
 from app.studio.shelf import Offer, Shelf, approved_generators
@@ -17,6 +17,7 @@ from cmr.errors import DataError
 from evaluation.validity import CHECKS, check_anatomy
 from mlops.connection import TrackingError
 from mlops.gate import MASKS
+from mlops.lineage import note_export
 
 SEED_MOST = 2**32 - 1  # JavaScript has whole numbers up to 2^53
 _FAULTS = {
@@ -158,7 +159,8 @@ class Desk:
     def downloaded(self, shown: Shown) -> None:
         """Every version that had a part in it is told so: `syncmri lineage` lists the download."""
         try:
-            note_download(self.shelf.root, shown.versions, shown.pictures)
+            about = {"what": "download from the studio", "count": shown.pictures, "format": " and ".join(FORMATS)}
+            note_export(self.shelf.root, shown.versions, about | {"out": "a browser"})
         except TrackingError as error:
             gr.Warning(f"The download could not be noted in the registry: {error}")
 

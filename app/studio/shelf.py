@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.approval import why_not
+from app.approval import approved_version
 from app.approved import ApprovalWatch, Approved, NotApprovedError, load_approved
 from app.conditions import given_masks
 from cmr.errors import DataError
@@ -25,7 +25,7 @@ class Offer:
     """A model as the registry has it now.
 
     Attributes:
-        number: of its approved version; None where there is none, for the ``reason``.
+        number: of its approved version; None where there is none that may be used, for the ``reason``.
         override: why a person approved it although the gate refuses.
         size: S, rows and columns of its pictures; 0 where no version is approved.
     """
@@ -128,7 +128,8 @@ def approved_generators(offers: Iterable[Offer]) -> list[Offer]:
 
 
 def _offer(tracking: Tracking, model: str) -> Offer:
-    version = registry.approved(tracking, model)
-    if version is None:
-        return Offer(model, None, reason=why_not(tracking, model))
+    try:
+        version = approved_version(tracking, model)
+    except NotApprovedError as error:
+        return Offer(model, None, reason=str(error))
     return Offer(model, version.number, version.tags.get("approved.override"), int(version.tags["syncmri.size"]))

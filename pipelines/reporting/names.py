@@ -88,6 +88,7 @@ PRIVACY = {
     "closer_to_train": Metric("Closer to training than to hold-out", "% of images", digits=1, scale=100, ideal="50 %"),
     "copies": Metric("Copies", "% nearer than the hold-out's 1st percentile", LOWER, 1, 100, ideal="1 % expected"),
     "mia_auc": Metric("Membership inference, AUC", better=LOWER, digits=3, ideal="0.5"),
+    "mia_auc_null": Metric("… by chance, AUC", "patients change sides at random", digits=3, ideal="holds the AUC above"),
     "mia_auc_blind": Metric("Blind control, AUC", digits=3, ideal="0.5, else the comparison is void"),
     "mia_auc_control": Metric("Positive control, AUC", digits=3, ideal="near 1, else the attack is weak"),
     "blind_datasets": Metric(

@@ -202,7 +202,8 @@ def _shared_privacy(privacy: Nested, floor: Nested) -> list[Row]:
     return [
         (PRIVACY["closer_to_train"], privacy.get("closer_to_train"), chance, "by chance: other draws of the hold-out"),
         (PRIVACY["copies"], privacy.get("copies"), _or_why(floor, "copies"), "real test patients"),
-        (PRIVACY["mia_auc"], privacy.get("mia_auc"), privacy.get("mia_auc_blind"), "blind control: 0.5, else void"),
+        (PRIVACY["mia_auc"], privacy.get("mia_auc"), privacy.get("mia_auc_null"), "by chance: patients change sides"),
+        (PRIVACY["mia_auc_blind"], privacy.get("mia_auc_blind"), None, "the pictures alone: 0.5, else void"),
         (PRIVACY["mia_auc_control"], privacy.get("mia_auc_control"), None, "a model that was made to remember: near 1"),
     ]
 

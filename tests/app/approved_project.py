@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from torch import nn
 from cmr.slices import training_masks
 from cmr.store import SliceStore
 from mlops.connection import connect
+from mlops.lineage import WITHDRAWN
 from mlops.package import build_package
 from mlops.profiles import merged
 from mlops.promotion import promote
-from mlops.registry import register
+from mlops.registry import register, registered_name
 from mlops.settings import check, generator_config, load_params, lookup
 from mlops.sync import sync
 from models.checkpoint import save_network
@@ -72,6 +74,17 @@ def build_approved_project(
             decision = promote(root, name, user="test")
             assert decision.approved, decision.reasons
     return root
+
+
+@contextmanager
+def consent_withdrawn(root: Path, model: str) -> Iterator[None]:
+    """Within it, version 1 is marked as ``syncmri exclude`` marks it; it still is approved."""
+    client = connect(root).client
+    client.set_model_version_tag(registered_name(model), "1", WITHDRAWN, "2026-01-01")
+    try:
+        yield
+    finally:
+        client.delete_model_version_tag(registered_name(model), "1", WITHDRAWN)
 
 
 def network(root: Path, name: str) -> nn.Module:

@@ -9,9 +9,10 @@ from app.export.make import Request, make_set
 from cmr.errors import DataError
 from cmr.store import SliceStore, concatenate
 from mlops.connection import TrackingError
+from mlops.profiles import exclude
 from mlops.promotion import demote, promote
 from models.data import one_hot
-from tests.app.approved_project import SIZE, build_approved_project, network
+from tests.app.approved_project import PATIENT, SIZE, build_approved_project, consent_withdrawn, network
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,31 @@ def test_a_demotion_is_noticed_and_taken_back(approved_project: Path, ddpm: Appr
     finally:
         promote(approved_project, "ddpm", user="test")
     eager.check()
+
+
+def test_a_version_whose_patient_has_withdrawn_is_refused_though_it_is_approved(approved_project: Path, ddpm: Approved) -> None:
+    watch = ApprovalWatch(approved_project, ddpm, every=0, patience=60)
+    with consent_withdrawn(approved_project, "ddpm"):
+        for use in (lambda: load_approved(approved_project, "ddpm"), watch.check):
+            with pytest.raises(NotApprovedError, match=r"syncmri-ddpm 1 learnt.*withdrawn the consent.*syncmri demote ddpm"):
+                use()
+        load_approved(approved_project, "ldm")
+    watch.check()
+
+
+def test_the_parameters_know_of_a_withdrawal_that_the_registry_has_forgotten(approved_project: Path, ddpm: Approved) -> None:
+    params, watch = approved_project / "params.yaml", ApprovalWatch(approved_project, ddpm, every=0, patience=60)
+    before = params.read_text()
+    try:
+        exclude(approved_project, ["mnms/somebody-else"])
+        watch.check()
+        exclude(approved_project, [f"mnms/{PATIENT}"])
+        for use in (lambda: load_approved(approved_project, "ddpm"), watch.check):
+            with pytest.raises(NotApprovedError, match="withdrawn the consent"):
+                use()
+    finally:
+        params.write_text(before)
+    watch.check()
 
 
 def test_a_registry_that_is_down_is_borne_for_a_while(

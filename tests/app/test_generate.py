@@ -15,10 +15,9 @@ from cmr.errors import DataError
 from cmr.nifti import write_volume
 from cmr.store import SliceStore
 from mlops.connection import connect
-from mlops.lineage import WITHDRAWN
 from mlops.promotion import demote, promote
 from mlops.registry import approved, registered_name
-from tests.app.approved_project import SIZE
+from tests.app.approved_project import SIZE, consent_withdrawn
 
 FORMATS = ("store", "nifti", "nnunet", "png")
 
@@ -185,13 +184,9 @@ def test_an_override_is_marked_and_a_demotion_refused_by_name(approved_project: 
 def test_nothing_new_is_given_out_from_a_version_whose_patient_has_withdrawn_the_consent(
     approved_project: Path, tmp_path: Path
 ) -> None:
-    client, name = connect(approved_project).client, registered_name("masks")
-    client.set_model_version_tag(name, "1", WITHDRAWN, "2026-01-01")
-    try:
-        with pytest.raises(DataError, match=r"withdrawn the consent.*syncmri demote masks"):
-            make_set(approved_project, Request("ddpm", tmp_path / "set", count=2))
-    finally:
-        client.delete_model_version_tag(name, "1", WITHDRAWN)
+    refused = pytest.raises(DataError, match=r"withdrawn the consent.*syncmri demote masks")
+    with consent_withdrawn(approved_project, "masks"), refused:
+        make_set(approved_project, Request("ddpm", tmp_path / "set", count=2))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,12 +14,13 @@ class Relay:
         delay: seconds that each part of an answer is held back.
         lose: called with each request's first bytes; where it says so, the request is delivered and its answer is lost.
         up: while False, nobody can connect.
+        refused: how many have tried meanwhile.
     """
 
     def __init__(self, port: int):
         self.delay = 0.0
         self.lose = lambda request: False
-        self.up = True
+        self.up, self.refused = True, 0
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -35,6 +36,7 @@ class Relay:
             except OSError:
                 return
             if not self.up:
+                self.refused += 1
                 client.close()
                 continue
             with suppress(OSError):

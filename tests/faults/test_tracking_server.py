@@ -118,12 +118,11 @@ def test_what_was_logged_while_the_server_was_down_is_delivered_later(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     trained(demo)
     between.up = False
-    started = time.monotonic()
     record_network(demo, "ddpm")
-    first = time.monotonic() - started
+    tried = between.refused
     for _ in range(20):  # stages that follow
         record_figures(demo, "privacy-ddpm")
-    assert time.monotonic() - started < first + 2
+    assert between.refused <= 2 * tried  # they do not all try
     assert capsys.readouterr().err.count("warning:") == 21
     between.up = True
     sync(demo)

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,10 +31,11 @@ def server(folder: Path, port: int | None = None, database: Path | None = None) 
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
     uri = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(f"{uri}/health", folder / "log")
+        _wait_for(f"{uri}/health", process, folder / "log")
         yield uri
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it may have ended by itself
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:  # a busy machine
@@ -42,9 +43,10 @@ def server(folder: Path, port: int | None = None, database: Path | None = None) 
             process.wait()
 
 
-def _wait_for(url: str, log: Path, seconds: float = 90) -> None:
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 600) -> None:
+    """Until it answers, however busy the machine; not longer than it lives."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while process.poll() is None and time.monotonic() < end:
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return

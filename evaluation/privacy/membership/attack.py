@@ -5,16 +5,21 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+from sklearn.base import ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from cmr.errors import DataError
 from evaluation.figure import Figure, Figures
 from evaluation.statistics import ONE_PATIENT, IntervalSettings, unanimous_interval
 
 FOLDS = 10
-PENALTY = 0.1  # sklearn's C: the blind attack has more features than a hold-out has slices
+LINEAR = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+"""Of the authors' signal."""
+CURVED = SVC(C=3.0, class_weight="balanced")
+"""Of the blind attack: ACDC's pictures and M&Ms' are told apart at an AUC of 0.94 by it, at 0.91 by a linear one."""
 DEALS = 5  # of the patients into folds; the scores are averaged, so that a figure hangs less on the seed
 RATES = {"tpr_at_1_fpr": 0.01, "tpr_at_10_fpr": 0.10}
 
@@ -41,9 +46,16 @@ def centred(values: NDArray[np.floating], kinds: ArrayLike) -> NDArray[np.float6
 
 
 def trained_scores(
-    features: NDArray[np.floating], members: NDArray[np.bool_], patients: ArrayLike, kinds: ArrayLike, seed: int
+    features: NDArray[np.floating],
+    members: NDArray[np.bool_],
+    patients: ArrayLike,
+    kinds: ArrayLike,
+    seed: int,
+    *,
+    classifier: ClassifierMixin = LINEAR,
+    deals: int = DEALS,
 ) -> NDArray[np.float64]:
-    """Scores (N,) of a logistic regression that has seen no slice of the patient whom it scores.
+    """Scores (N,) of a classifier that has seen no slice of the patient whom it scores.
 
     The patients are dealt into at most 10 folds, the features standardised on the slices that are trained on, both sides
     weighted alike. A fold leaves out as many members as others of each dataset and vendor, as nearly as there are: with a
@@ -57,6 +69,8 @@ def trained_scores(
         members: (N,) whether the slice is a member's.
         patients: (N,) patient of each slice.
         kinds: (N,) dataset and vendor of each slice's patient, in one string.
+        classifier: with a ``decision_function``; fitted anew on each fold.
+        deals: of the patients into folds.
 
     Raises:
         DataError: features that are not finite, lengths that do not fit, a patient on both sides, fewer than 2 patients a side.
@@ -68,15 +82,15 @@ def trained_scores(
         raise DataError("an attack that is trained needs at least 2 patients on either side")
     rng = np.random.default_rng(seed)
     scores = np.zeros(len(features))
-    for _ in range(DEALS):
+    for _ in range(deals):
         fold = _deal(names, members, kinds, folds, rng)
         for number in range(folds):
             held_out = fold == number
-            model = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000))
+            model = make_pipeline(StandardScaler(), clone(classifier))
             model.fit(features[~held_out], members[~held_out])
             seen = model.decision_function(features[~held_out])
             scores[held_out] += (model.decision_function(features[held_out]) - seen.mean()) / max(seen.std(), 1e-12)
-    return scores / DEALS
+    return scores / deals
 
 
 def _deal(

@@ -16,12 +16,14 @@ from evaluation.images import check_masks, to_unit
 BINS = 16  # of the histogram, and rings of the power spectrum
 LEVELS = 8  # of grey, in the co-occurrences
 SHIFTS = ((0, 1), (1, 0), (0, 2), (2, 0))  # pixels between two that co-occur, down and to the right
+STEEPNESS = np.array([0.0, *np.geomspace(0.005, 0.5, 15), 4.0])  # between the bins of the differences: noise below, edges above
 THUMBNAIL = 4  # pixels a side
 FAINT = 1e-6  # added to powers before the logarithm: an even picture has none
 
 
 def blind_features(images: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Histogram, radial power spectrum, co-occurrence of grey levels and a thumbnail of images (N, H, W) in [-1, 1].
+    """Histogram, radial power spectrum, co-occurrence of grey levels, differences of neighbours and a thumbnail of images
+    (N, H, W) in [-1, 1].
 
     Returns:
         (N, F) finite.
@@ -32,7 +34,7 @@ def blind_features(images: NDArray[np.floating]) -> NDArray[np.float64]:
     pictures = to_unit(images, "attacked").astype(np.float64)
     if min(pictures.shape[1:]) < THUMBNAIL:
         raise DataError(f"attacked images: {pictures.shape[1:]} pixels; expected at least {THUMBNAIL} a side")
-    return np.hstack([part(pictures) for part in (_histogram, _power_spectrum, _co_occurrences, _thumbnail)])
+    return np.hstack([part(pictures) for part in (_histogram, _power_spectrum, _co_occurrences, _differences, _thumbnail)])
 
 
 def blind_mask_features(masks: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -67,6 +69,16 @@ def _co_occurrences(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
         pairs = LEVELS * levels[:, : height - down, : width - right] + levels[:, down:, right:]
         counts = [np.bincount(own.ravel(), minlength=LEVELS**2) / own.size for own in pairs]
         shares.append(np.sqrt(np.reshape(counts, (len(pictures), LEVELS**2))))
+    return np.hstack(shares)
+
+
+def _differences(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Noise and sharpness: root of the share of each size among the first and second differences, down and to the right."""
+    shares = []
+    for order in (1, 2):
+        for axis in (1, 2):
+            sizes = np.abs(np.diff(pictures, order, axis=axis)).reshape(len(pictures), -1)
+            shares.append(np.sqrt([np.histogram(own, STEEPNESS)[0] / own.size for own in sizes]))
     return np.hstack(shares)
 
 

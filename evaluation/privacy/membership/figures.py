@@ -5,11 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import roc_auc_score
 
 from cmr.errors import DataError
 from evaluation.figure import Figure, Figures
 from evaluation.privacy.membership import Signals
-from evaluation.privacy.membership.attack import RATES, attack_figures, centred, check_sides, trained_scores, untrained_scores
+from evaluation.privacy.membership.attack import (
+    CURVED,
+    LINEAR,
+    RATES,
+    attack_figures,
+    centred,
+    check_sides,
+    trained_scores,
+    untrained_scores,
+)
 from evaluation.statistics import IntervalSettings
 
 HEADLINE, HEADLINE_OF_MASKS = "frequency", "coarse"
@@ -17,6 +29,8 @@ HEADLINE, HEADLINE_OF_MASKS = "frequency", "coarse"
 they do not attack, the one that finds the positive control. It is fixed here, before any network is attacked: the strongest of
 several would do better than chance by chance."""
 
+_UNTRAINED, _TRAINED = ("naive", "coarse", "pia"), ("frequency",)
+_RELABELLINGS = 50  # of the patients, for the AUC of chance: the attack is trained ten times for each
 STRATA = ("dataset", "vendor")
 COUNTS = ("members", "nonmembers", "drawn", "member_slices", "nonmember_slices")
 
@@ -76,20 +90,45 @@ def membership_figures(
             f"membership: members read at {members.signals.steps}, non-members at {nonmembers.signals.steps}; "
             "read both at the same time steps"
         )
-    names = np.concatenate([np.asarray(side.patients).astype(str) for side in (members, nonmembers)])
-    kinds = np.concatenate([np.asarray(side.kinds).astype(str) for side in (members, nonmembers)])
-    is_member = np.arange(len(names)) < np.size(members.patients)
+    names, kinds, is_member = _sides(members, nonmembers)
     attacks: Figures = {}
-    for attack in ("naive", "coarse", "pia"):
-        errors = np.concatenate([getattr(side.signals, attack) for side in (members, nonmembers)])
-        attacks[attack] = attack_figures(untrained_scores(centred(errors, kinds)), is_member, names, intervals, seed)
-    both = [np.hstack([side.signals.frequency, side.signals.dissimilarity]) for side in (members, nonmembers)]
-    attacks["frequency"] = _trained(np.concatenate(both), is_member, names, kinds, intervals, seed)
+    for attack in _UNTRAINED:
+        scores = untrained_scores(centred(_errors(attack, members, nonmembers), kinds))
+        attacks[attack] = attack_figures(scores, is_member, names, intervals, seed)
+    for attack in _TRAINED:
+        attacks[attack] = _trained(_errors(attack, members, nonmembers), is_member, names, kinds, LINEAR, intervals, seed)
     looks = np.concatenate([members.blind, nonmembers.blind])
-    attacks["blind"] = _trained(looks, is_member, names, kinds, intervals, seed)
+    attacks["blind"] = _trained(looks, is_member, names, kinds, CURVED, intervals, seed)
     first = {f"mia_{name}": attacks[headline][name] for name in ("auc", *RATES)}
     counts = {name: _counts(side) for name, side in (("members", members), ("nonmembers", nonmembers))}
     return {**first, "mia_auc_blind": attacks["blind"]["auc"], "attacks": attacks, **counts}
+
+
+def null_auc(
+    members: Evidence, nonmembers: Evidence, *, headline: str = HEADLINE, intervals: IntervalSettings, seed: int
+) -> Figure:
+    """What the AUC of the attack ``headline`` would be of members and others who are told apart by nothing.
+
+    Patients change sides at random within their dataset and vendor, which leaves as many members of each, and the attack is
+    made anew: unlike the interval of ``mia_auc``, this holds the chance in its training.
+
+    Returns:
+        The mean and, as interval, where a normal distribution of the same spread has the share ``intervals.confidence``.
+    """
+    names, kinds, is_member = _sides(members, nonmembers)
+    errors = _errors(headline, members, nonmembers)
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(_RELABELLINGS):
+        relabelled = _relabelled(is_member, names, kinds, rng)
+        scores = (
+            trained_scores(errors, relabelled, names, kinds, seed, deals=1)
+            if headline in _TRAINED
+            else untrained_scores(centred(errors, kinds))
+        )
+        found.append(roc_auc_score(relabelled, scores))
+    mean, half = float(np.mean(found)), float(norm.ppf((1 + intervals.confidence) / 2) * np.std(found, ddof=1))
+    return Figure(mean, max(0.0, mean - half), min(1.0, mean + half), len(names))
 
 
 def blind_auc(
@@ -106,7 +145,7 @@ def blind_auc(
     names = np.concatenate([np.asarray(patients).astype(str) for patients in (first_patients, second_patients)])
     is_first = np.arange(len(names)) < len(first)
     kinds = np.zeros(len(names))  # what the two sets differ in is what is to be told
-    return _trained(np.concatenate([first, second]), is_first, names, kinds, intervals, seed)["auc"]
+    return _trained(np.concatenate([first, second]), is_first, names, kinds, CURVED, intervals, seed)["auc"]
 
 
 def match_members(member_index: pd.DataFrame, nonmember_index: pd.DataFrame, seed: int, *, slices: int | None = None) -> Match:
@@ -146,11 +185,38 @@ def match_members(member_index: pd.DataFrame, nonmember_index: pd.DataFrame, see
     return match
 
 
+def _sides(members: Evidence, nonmembers: Evidence) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.bool_]]:
+    """Of each slice, members' first: its patient, its kind, and whether it is a member's."""
+    names, kinds = (
+        np.concatenate([np.asarray(getattr(side, what)).astype(str) for side in (members, nonmembers)])
+        for what in ("patients", "kinds")
+    )
+    return names, kinds, np.arange(len(names)) < np.size(members.patients)
+
+
+def _errors(attack: str, members: Evidence, nonmembers: Evidence) -> NDArray[np.float64]:
+    """What an attack reads of each slice, (N, F)."""
+    read = ("frequency", "dissimilarity") if attack == "frequency" else (attack,)
+    return np.concatenate([np.hstack([getattr(side.signals, one) for one in read]) for side in (members, nonmembers)])
+
+
+def _relabelled(
+    members: NDArray[np.bool_], names: NDArray[np.str_], kinds: NDArray[np.str_], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """(N,) other members: of each kind as many patients as there are, drawn from both sides."""
+    chosen: list[NDArray[np.str_]] = []
+    for kind in np.unique(kinds):
+        count = np.unique(names[members & (kinds == kind)]).size
+        chosen.append(rng.permutation(np.unique(names[kinds == kind]))[:count])
+    return np.isin(names, np.concatenate(chosen))
+
+
 def _trained(
     features: NDArray[np.floating],
     members: NDArray[np.bool_],
     names: NDArray[np.str_],
     kinds: ArrayLike,
+    classifier: ClassifierMixin,
     intervals: IntervalSettings,
     seed: int,
 ) -> Figures:
@@ -158,7 +224,9 @@ def _trained(
     if min(np.unique(names[side]).size for side in (members, ~members)) < 2:
         missing = dict.fromkeys(("auc", *RATES), Figure.missing("the attack is trained by patient: it needs 2 on either side"))
         return {**missing, "patient": missing}
-    return attack_figures(trained_scores(features, members, names, kinds, seed), members, names, intervals, seed)
+    return attack_figures(
+        trained_scores(features, members, names, kinds, seed, classifier=classifier), members, names, intervals, seed
+    )
 
 
 def _counts(side: Evidence) -> Figures:

@@ -28,7 +28,7 @@ from app.serving.desk import Desk, Limits
 from app.serving.door import Door
 from evaluation.privacy.guard import build_guard
 from mlops.promotion import demote, promote
-from tests.app.approved_project import SIZE
+from tests.app.approved_project import SIZE, consent_withdrawn
 from tests.app.serving.malformed import IMAGES, MASKS, heart, malformed, npy, one_hot
 from tests.app.serving.running import running
 
@@ -223,6 +223,18 @@ def test_a_demoted_version_is_no_longer_served_and_comes_back(approved_project: 
         assert (ddpm["approved"], "no longer approved" in ddpm["reason"]) == (False, True)
     finally:
         promote(approved_project, "ddpm", user="test")
+    time.sleep(2 * LIMITS.recheck_seconds)
+    assert _images(address)["rows"] == [0, 1]
+
+
+def test_a_version_whose_patient_withdraws_is_no_longer_served(approved_project: Path, address: str) -> None:
+    with consent_withdrawn(approved_project, "ddpm"):
+        time.sleep(2 * LIMITS.recheck_seconds)
+        refused = requests.post(address + IMAGES, json={"masks": HEART.tolist()}, timeout=60)
+        assert (refused.status_code, "withdrawn the consent" in refused.json()["detail"]) == (409, True)
+        assert requests.get(f"{address}/health", timeout=60).json() == {"ddpm": "not served", "masks": "served"}
+        with pytest.raises(NotApprovedError, match="withdrawn the consent"):
+            Desk(approved_project, "ddpm", LIMITS)
     time.sleep(2 * LIMITS.recheck_seconds)
     assert _images(address)["rows"] == [0, 1]
 

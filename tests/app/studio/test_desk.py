@@ -20,7 +20,7 @@ from cmr.errors import DataError
 from mlops.connection import connect
 from mlops.lineage import lineage
 from mlops.promotion import demote, promote
-from tests.app.approved_project import PATIENT, SIZE
+from tests.app.approved_project import PATIENT, SIZE, consent_withdrawn
 from tests.pipelines.report_project import heart
 
 HEART = heart(np.random.default_rng(3), SIZE)
@@ -220,6 +220,19 @@ def test_a_demotion_takes_everything_out_of_an_open_page(desk: Desk, drawn: Draw
     finally:
         promote(approved_project, "ddpm", user="test")
     assert "No longer" not in str(desk.looked_again(now, ["ldm"], left)[3])
+
+
+def test_a_withdrawn_consent_takes_everything_out_of_an_open_page(desk: Desk, approved_project: Path) -> None:
+    offers, shown = desk.opened()[0], Shown((("ddpm", 1),), 1)
+    with consent_withdrawn(approved_project, "ddpm"):
+        now, choices, missing, note, button, left = desk.looked_again(offers, ["ddpm", "ldm"], shown)
+        assert [name for _, name in choices["choices"]] == choices["value"] == ["ldm"]
+        assert "withdrawn the consent" in missing
+        assert "No longer approved: ddpm version 1" in note
+        assert (button["value"], left) == (None, Shown())
+        page, *_ = Desk(Shelf(approved_project), desk._scratch).draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), _quiet)
+        assert "withdrawn the consent" in page
+    assert [name for _, name in desk.looked_again(now, ["ldm"], left)[1]["choices"]] == ["ddpm", "ldm"]
 
 
 def test_the_registry_page_shows_versions_overrides_and_history(approved_project: Path) -> None:

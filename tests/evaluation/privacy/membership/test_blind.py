@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from cmr.errors import DataError
-from evaluation.privacy.membership.blind import blind_features, blind_mask_features
+from evaluation.privacy.membership.blind import STEEPNESS, blind_features, blind_mask_features
 from evaluation.privacy.membership.figures import blind_auc
 from evaluation.statistics import IntervalSettings
 from tests.evaluation.hearts import hearts
@@ -66,3 +66,11 @@ def test_unusable_pictures_are_an_error():
         blind_features(np.zeros((1, 3, 3)))
     with pytest.raises(DataError, match="attacked masks: labels"):
         blind_mask_features(np.full((1, 32, 32), 7))
+
+
+def test_noise_and_edges_are_in_the_sizes_of_differences():
+    ramp = np.tile(np.linspace(-1, 1, 33)[:32], (1, 32, 1))  # steps of 1/32 to the right, none down
+    down, right = blind_features(ramp)[0, 288:320].reshape(2, 16)
+    assert down[0] == 1
+    assert right.argmax() == np.searchsorted(STEEPNESS, 1 / 32) - 1
+    assert right.max() == 1

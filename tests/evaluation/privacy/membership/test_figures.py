@@ -7,7 +7,14 @@ import pytest
 from cmr.errors import DataError
 from evaluation.figure import to_json
 from evaluation.privacy.membership import Signals
-from evaluation.privacy.membership.figures import HEADLINE, Evidence, blind_auc, match_members, membership_figures
+from evaluation.privacy.membership.figures import (
+    HEADLINE,
+    Evidence,
+    blind_auc,
+    match_members,
+    membership_figures,
+    null_auc,
+)
 from evaluation.statistics import IntervalSettings
 
 INTERVALS = IntervalSettings(bootstrap=200, permutations=1, confidence=0.95)
@@ -156,3 +163,26 @@ def test_sides_that_cannot_be_matched_are_an_error():
         match_members(TRAIN, index({"s0": SIEMENS}), seed=0)
     with pytest.raises(DataError, match="x has more than one"):
         match_members(TRAIN, pd.concat([index({"x": SIEMENS}), index({"x": GE})]), seed=0)
+
+
+def test_chance_holds_an_attack_that_finds_nothing_and_not_one_that_finds_a_memory():
+    """A trained attack that knows nothing points either way: how far by chance, its bootstrap interval does not tell."""
+    blind, leaking = evidence("m", seed=3, each=3), evidence("m", lower=1.0, seed=3, each=3)
+    others = evidence("n", seed=4, each=3)
+    for headline in ("frequency", "coarse"):
+        null = null_auc(blind, others, headline=headline, intervals=INTERVALS, seed=0)
+        assert null.value == pytest.approx(0.5, abs=0.06)
+        assert 0.15 < null.ci_low < 0.4
+        assert 0.6 < null.ci_high < 0.85
+        assert null.n == 72
+        found = membership_figures(leaking, others, headline=headline, intervals=INTERVALS, seed=0)["mia_auc"].value
+        assert found > null_auc(leaking, others, headline=headline, intervals=INTERVALS, seed=0).ci_high
+
+
+def test_chance_is_told_of_patients_of_one_scanner_only():
+    """Two scanners, members from one and others from the other: nobody can change sides, and all of the AUC is chance."""
+    members = replace(evidence("m", lower=1.0, seed=1), kinds=np.zeros(120))
+    others = replace(evidence("n", seed=2), kinds=np.ones(120))
+    null = null_auc(members, others, headline="naive", intervals=INTERVALS, seed=0)
+    found = membership_figures(members, others, headline="naive", intervals=INTERVALS, seed=0)["mia_auc"]
+    assert (null.value, null.ci_low, null.ci_high) == pytest.approx((found.value,) * 3)
