@@ -1,7 +1,7 @@
 """What every benchmark shares: the plain way and ours take turns on the same work, and what came of it is kept.
 
-A script of this folder calls :func:`compare`, then :func:`report` with the goal, and :func:`finish` at its end. A ratio is of two
-neighbouring timings, so that a machine that slows down slows both. Spreads are quartiles.
+A script of this folder calls :func:`compare`, then :func:`report` with the goal, and :func:`finish` at its end. A ratio is of
+two neighbouring timings, so that a machine that slows down slows both. Spreads are quartiles.
 """
 
 import argparse
@@ -92,7 +92,13 @@ def repeats(given: argparse.Namespace, usual: int = 5, quick: int = 3) -> int:
 
 
 def compare(
-    plain: Callable[[], object], ours: Callable[[], object], *, repeats: int, agreement: str, factor: float = 1.0, warm: bool = True
+    plain: Callable[[], object],
+    ours: Callable[[], object],
+    *,
+    repeats: int,
+    agreement: str,
+    factor: float = 1.0,
+    warm: bool = True,
 ) -> Comparison:
     """Times both ways in turn, ``repeats`` times each; who goes first changes from turn to turn.
 
@@ -236,7 +242,7 @@ def _row(result: Result) -> dict[str, Any]:
 
 def _seconds(values: list[float], unit: float) -> str:
     each = [value / unit for value in values]
-    scale, name = next(pair for pair in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if np.median(each) * pair[0] >= 1 or pair[0] == 1e6)
+    scale, name = next((s, n) for s, n in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if np.median(each) * s >= 1 or s == 1e6)
     return f"{spread([value * scale for value in each])} {name}"
 
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.loading [--quick]
 
-The plain way reads each slice from a file of its own (float32, as preprocessing leaves it), clips and scales it, turns image and
-mask with ``affine_grid`` and ``grid_sample``, and makes the mask one-hot; with no worker and with one a core, whichever is faster
-counts. It is given the same random numbers, so that the batches must agree. Files are in the page cache: a disk would slow it.
+The plain way reads each slice from a file of its own (float32, as preprocessing leaves it), clips and scales it, turns image
+and mask with ``affine_grid`` and ``grid_sample``, and makes the mask one-hot; with no worker and with one a core, whichever is
+faster counts. It is given the same random numbers, so that the batches must agree. Files are in the page cache: a disk would
+slow it.
 """
 
 import math

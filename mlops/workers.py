@@ -33,12 +33,12 @@ def train_on_cluster(function: Callable[..., None], words: Sequence[str], *, lab
     with joined(root):
         gpus = ray.cluster_resources().get("GPU", 0) > 0
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # not lost while we are here
-        fault = ray.remote(num_cpus=0, scheduling_strategy=here)(_Fault).remote()  # type: ignore[attr-defined]
+        fault: Any = ray.remote(_Fault).options(num_cpus=0, scheduling_strategy=here).remote()
         trainer = TorchTrainer(
             _in_worker,
             train_loop_config={"function": function, "words": list(words), "fault": fault},
             scaling_config=ScalingConfig(
-                num_workers=(1, most) if most > 1 else 1,
+                num_workers=(1, most) if most > 1 else 1,  # type: ignore[arg-type]  # mypy sees the older API's class
                 use_gpu=gpus,
                 resources_per_worker={"CPU": 1, "GPU": 1} if gpus else {"CPU": 1},
             ),

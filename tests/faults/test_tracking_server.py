@@ -135,7 +135,7 @@ def test_a_pipeline_without_its_server_ends_well(demo: Path, between: Relay) -> 
     (demo / "dvc.yaml").write_text("stages:\n  only:\n    cmd: echo done > out.txt\n    outs: [out.txt]\n")
     trained(demo)
     shutil.rmtree(demo / ".dvc")
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-qf"]):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q", "-f"]):
         subprocess.run(command, cwd=demo, check=True)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
     done = subprocess.run(
