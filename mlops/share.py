@@ -82,7 +82,8 @@ def _on_cluster(
 
     gpus = 1 if network and ray.cluster_resources().get("GPU") else 0
     # max_calls=0: a worker that has loaded a network keeps it for the next item, on a GPU too.
-    task: Any = ray.remote(_in_worker).options(num_cpus=cores, num_gpus=gpus, max_calls=0, max_retries=RETRIES, name=label)
+    work: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_calls=0, max_retries=RETRIES)(_in_worker)
+    task = work.options(name=label)
     places = {task.remote(function, item): place for place, item in enumerate(items)}
     results: dict[int, Result] = {}
     try:
