@@ -86,17 +86,14 @@ def _on_cluster(
     task = work.options(name=label)
     places = {task.remote(function, item): place for place, item in enumerate(items)}
     results: dict[int, Result] = {}
-    try:
-        with tqdm(total=len(items), desc=label, unit=unit) as bar:
-            while places:
-                ready, _ = ray.wait(list(places), num_returns=1)
-                for one in ready:
-                    results[places[one]] = _fetched(one, label)
-                    del places[one]
-                    bar.update()
-    finally:
-        for one in places:  # where one has failed, or on Ctrl-C
-            ray.cancel(one, force=True)
+    # Where one fails, the others end with this process: to cancel a task just as it ends makes Ray 2.60 abort its driver.
+    with tqdm(total=len(items), desc=label, unit=unit) as bar:
+        while places:
+            ready, _ = ray.wait(list(places), num_returns=1)
+            for one in ready:
+                results[places[one]] = _fetched(one, label)
+                del places[one]
+                bar.update()
     return [results[place] for place in range(len(items))]
 
 

@@ -33,6 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _save(folder: Path, network: Any, key: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     save_network(folder, network.config, network.state_dict())
     write_json(folder / "run.json", {"run_key": key})
 
