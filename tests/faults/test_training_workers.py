@@ -41,12 +41,17 @@ def project(finished, tmp_path):
 
 
 def _same_result(root: Path, expected: Path) -> None:
-    """The curve of the loss, and the weights, as one process made them, to rounding."""
+    """The curve of the loss, and the weights, as one process made them, to rounding, which grows with the steps.
+
+    ``tests/models/test_parallel.py`` compares first steps closely; another batch, or a step lost, changes a loss here by tenths.
+    """
     curves = [pd.read_csv(project / "runs/masks/history.csv") for project in (root, expected)]
     assert list(curves[0]["step"]) == list(curves[1]["step"])
-    np.testing.assert_allclose(curves[0]["train_loss"], curves[1]["train_loss"], rtol=1e-3)
+    one, two = (curve["train_loss"].to_numpy() for curve in curves)
+    np.testing.assert_allclose(one[:16], two[:16], rtol=2e-4)
+    np.testing.assert_allclose(one, two, rtol=1e-2)
     one, two = (load_file(project / "runs/masks/weights.safetensors") for project in (root, expected))
-    assert max(float(np.abs(one[name] - two[name]).max()) for name in two) < 1e-3
+    assert max(float(np.abs(one[name] - two[name]).max()) for name in two) < 1e-2
     assert not list((root / ".syncmri/state").glob("*.pt"))
 
 
