@@ -43,7 +43,7 @@ def project(finished, tmp_path):
 def _same_result(root: Path, expected: Path) -> None:
     """The curve of the loss, and the weights, as one process made them, to rounding, which grows with the steps.
 
-    ``tests/models/test_parallel.py`` compares first steps closely; another batch, or a step lost, changes a loss here by tenths.
+    ``tests/models/test_parallel.py`` compares first steps closely; another batch or a lost step changes a loss by tenths.
     """
     curves = [pd.read_csv(project / "runs/masks/history.csv") for project in (root, expected)]
     assert list(curves[0]["step"]) == list(curves[1]["step"])
