@@ -105,8 +105,7 @@ def models(
     ] = None,
 ) -> None:
     """List every network with its parameters, multiplications, memory and checkpoint. Nothing is trained or computed."""
-    from rich.console import Console
-
+    from app.console import print_table
     from mlops.profiles import merged
     from mlops.settings import find_root, load_params
 
@@ -114,7 +113,7 @@ def models(
     params = merged(root, profile) if profile else load_params(root)
     from mlops.sizes import cost_table  # the network libraries take seconds: a mistyped name is told before
 
-    Console().print(cost_table(params))
+    print_table(cost_table(params))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

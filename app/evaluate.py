@@ -87,11 +87,12 @@ def utility(
 def _tell(title: str, found: "Evaluated", out: Path | None) -> None:
     from rich.console import Console
 
+    from app.console import print_table
     from cmr.files import whole_file
     from evaluation.figure import to_json
 
     console, figures = Console(), to_json(found.figures)
-    console.print(_table(title, figures))
+    print_table(_table(title, figures))
     for reason, names in _reasons(figures).items():
         console.print(f"- {', '.join(names)}: {reason}", highlight=False, markup=False)
     for pair in found.pairs[:5]:

@@ -52,8 +52,7 @@ def promote(
     ] = None,
 ) -> None:
     """Approve a version if it keeps every limit of the gate. Prints each limit; fails where one is not kept, and tags why."""
-    from rich.console import Console
-
+    from app.console import print_table
     from app.registry_tables import verdict_table
     from mlops.gate import GateSettings
     from mlops.promotion import promote as decide
@@ -62,7 +61,7 @@ def promote(
     root = find_root()
     decision = decide(root, _model(model), version, override)
     name = f"{decision.version.name} version {decision.version.number}"
-    Console().print(verdict_table(name, decision.verdicts, section("gate", GateSettings, root).meaning))
+    print_table(verdict_table(name, decision.verdicts, section("gate", GateSettings, root).meaning))
     for reason in decision.reasons:
         typer.echo(f"- {reason}")
     before = f" Version {decision.replaced}" if decision.replaced else ""
@@ -87,8 +86,7 @@ def demote(model: Model) -> None:
 
 def history(model: Model) -> None:
     """Who approved, refused or demoted which version, when, on which figures and limits, and in whose place."""
-    from rich.console import Console
-
+    from app.console import print_table
     from app.registry_tables import history_table
     from mlops.connection import connect, explained
     from mlops.history import history as events_of
@@ -100,7 +98,7 @@ def history(model: Model) -> None:
         tracking = connect(root)
         events, now = events_of(tracking, name), approved(tracking, name)
     if events:
-        Console().print(history_table(registered_name(name), events))
+        print_table(history_table(registered_name(name), events))
     else:
         typer.echo(f"{registered_name(name)}: nothing has happened to it yet.")
     mark = f", by override: {now.tags['approved.override']}" if now and "approved.override" in now.tags else ""

@@ -70,7 +70,9 @@ def _figures(event: Event) -> list[str]:
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     for column in columns:
-        table.add_column(column, justify="right" if column in ("Value", "Interval", "N", "Compared") else "left")
+        right = column in ("Value", "Interval", "N", "Compared")
+        # Names of limits are whole at any width: shortened, several would look the same.
+        table.add_column(column, justify="right" if right else "left", no_wrap=column == "Limit", overflow="fold")
     return table
 
 

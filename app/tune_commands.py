@@ -86,9 +86,9 @@ def list_studies() -> None:
 @tune_app.command()
 def show(study: Annotated[str, typer.Argument(metavar="STUDY")]) -> None:
     """Show every trial of a study, the best first, and why one failed."""
-    from rich.console import Console
     from rich.table import Table
 
+    from app.console import print_table
     from mlops.settings import find_root
     from mlops.tuning.results import front, table, tried
     from mlops.tuning.studies import load
@@ -102,7 +102,7 @@ def show(study: Annotated[str, typer.Argument(metavar="STUDY")]) -> None:
         scores = [f"{trial.scores[name]:.4g}" if name in trial.scores else "" for name in found.goals]
         state = f"{trial.state}, front" if number in leading else trial.state
         drawn.add_row(str(number), state, *scores, str(steps), "\n".join(filter(None, [tried(trial), trial.error])))
-    Console().print(drawn)
+    print_table(drawn)
     typer.echo(f"Table and figures: {found.report}" if found.report.is_dir() else "There is no report yet.")
 
 
