@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from monai.networks.nets import ControlNet, DiffusionModelUNet
 from torch import Tensor
 from torch.nn import functional as F
 from torchdiffeq import odeint
@@ -20,6 +19,7 @@ from models.data import Randoms
 from models.device import autocast
 from models.diffusion import Watch, draw_times_and_noise, seeded_noise
 from models.guidance import guided
+from models.monai_networks import ControlNet, DiffusionModelUNet
 
 SOLVERS = {"euler": "euler", "midpoint": "midpoint", "heun": "heun2", "dopri5": "dopri5"}
 """Our names, and torchdiffeq's."""

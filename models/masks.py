@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +14,7 @@ from models.config import Precision, ScheduleSettings
 from models.data import Randoms
 from models.device import autocast
 from models.diffusion import SAMPLERS, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.monai_networks import DiffusionModelUNet
 
 
 @dataclass(frozen=True)

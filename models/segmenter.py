@@ -5,14 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
-from monai.networks.nets import DynUNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmr.labels import CLASSES
 from models.config import Precision
 from models.device import autocast
+from models.monai_networks import DiceCELoss, DynUNet
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ Park et al. 2019, "Semantic image synthesis with spatially-adaptive normalizatio
 
 from typing import Any
 
-from monai.networks.nets.spade_diffusion_model_unet import SPADEDiffResBlock, SPADEDiffusionModelUNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmr.labels import CLASSES
+from models.monai_networks import SPADEDiffResBlock, SPADEDiffusionModelUNet
 
 
 class SPADE(nn.Module):
