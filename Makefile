@@ -1,6 +1,7 @@
 # make demo    the whole pipeline on built-in phantoms, minutes on two cores; prints where the report is
 # make test    lint, types and tests
 # make test-faults    the tests of faults that take minutes: servers that restart, many processes at once, bare environments
+# make bench   each stage against the plain way, in under 20 minutes, and against the stored baseline
 # All make the virtual environment first where it is missing or out of date.
 
 PYTHON ?= python3.11
@@ -10,10 +11,10 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults lint clean
+.PHONY: help install demo test test-faults bench lint clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 install: $(INSTALLED)
 
@@ -40,6 +41,10 @@ test: lint
 
 test-faults: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
+
+# On all cores, alone on the machine: what runs beside it takes its share of either way, and not the same.
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks --quick
 
 # Removes what tools leave behind. Data, trained networks, the DVC cache and the tracking database stay.
 clean:

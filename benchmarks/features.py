@@ -46,7 +46,7 @@ def inception(count: int, turns: int) -> None:
         "FID and KID features",
         compare(plain, lambda: network(images), repeats=turns, agreement=told, warm=False),
         goal=2,
-        work=f"{count} images of 128 px, batches of {BATCH}, seconds an image; features of real slices are computed once for all",
+        work=f"{count} images of 128 px, batches of {BATCH}, seconds an image; real slices are passed once for all generators",
         limit="arithmetic: at 299 px one image already fills the cores, and a batch saves the calls alone",
         unit=count,
     )

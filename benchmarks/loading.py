@@ -113,7 +113,7 @@ def measured(folder: Path, pictures: NDArray[np.float32], masks: NDArray[np.uint
         found,
         goal=10,
         work=f"an epoch of {len(order)} slices of {SIZE} px, seconds a slice, plain way with {best} workers",
-        limit="interpolation of the augmentation, which both ways do, is most of what ours takes",
+        limit="moving image and mask, which both ways do, is most of what ours takes: see docs/performance.md",
         unit=len(order) // batch * batch,
     )
 

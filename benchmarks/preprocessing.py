@@ -3,8 +3,8 @@
     SYNCMRI_REAL_DATA=DIR python -m benchmarks.preprocessing [--quick]    # DIR/acdc: ACDC in its official layout
 
 Without ``SYNCMRI_REAL_DATA`` the built-in phantom is measured, and the table says so. The plain way corrects each frame at full
-resolution within an Otsu mask (four levels of 50 iterations) on one thread, then resamples; ours has the settings of the paper's
-profile. Both find a bias field: their correlation within the mask, over all frames, must be 0.99 or more.
+resolution within an Otsu mask (four levels of 50 iterations) on one thread, then resamples; ours has the paper profile's
+settings. Both find a bias field: their correlation within the mask, over all frames, must be 0.99 or more.
 """
 
 import os

@@ -15,9 +15,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,11 +23,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import page
-from mlops.profiles import configure
+from benchmarks.stages import parameters, project, run
 from mlops.settings import PARAMS
 
 SCALING = Path("benchmarks/scaling.json")
-CODE = Path(__file__).parents[1]
 PREPARED = ["phantom acdc", "phantom mnms", "ingest acdc", "ingest mnms", "preprocess acdc", "preprocess mnms"]
 PREPARED += ["slices acdc", "slices mnms", "cohort", "train_masks"]
 TIMED = {
@@ -54,7 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers too: Ray hands it on
     with TemporaryDirectory(prefix="syncmri-benchmark-") as folder:
-        root = prepared(Path(folder), given)
+        root = prepared(Path(folder) / "project", given)
         seconds: dict[str, dict[str, list[float]]] = {what: {way: [] for way in WAYS} for what in TIMED}
         for repeat in range(given.repeats):
             for way, workers in WAYS.items():
@@ -74,9 +70,6 @@ def main() -> None:
 
 def prepared(root: Path, given: argparse.Namespace) -> Path:
     """A project with the demo's settings, as far as the stages that are timed need it."""
-    (root / ".dvc").mkdir()
-    (root / "profiles").symlink_to(CODE / "profiles", target_is_directory=True)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     sets = {
         "phantom.patients.mnms": f"{{training: {given.patients}, validation: 3, testing: 2}}",
         "phantom.patients.acdc": "{training: 3, testing: 4}",
@@ -88,13 +81,12 @@ def prepared(root: Path, given: argparse.Namespace) -> Path:
         "masks.search.max_steps": str(given.steps),
         "masks.search.space": "{train.learning_rate: {low: 1.0e-3, high: 5.0e-3, log: true}}",
     }
-    with contextlib.chdir(root):
-        for workers in sorted(set(WAYS.values())):
-            overrides = [f"{key}={value}" for key, value in (sets | {"train.workers": str(max(1, workers))}).items()]
-            shutil.copyfile(configure("demo", overrides=overrides), params_of(root, workers))
+    project(root, sets)
+    for workers in sorted(set(WAYS.values())):
+        shutil.copyfile(parameters(root, sets | {"train.workers": str(max(1, workers))}), params_of(root, workers))
     for stage in PREPARED:
         print(f"preparing: {stage}", flush=True)
-        run(root, stage, {})
+        run(root, stage)
     return root
 
 
@@ -122,26 +114,7 @@ def timed(root: Path, stage: str, workers: int, trials: int, environment: dict[s
     shutil.copyfile(params_of(root, workers), root / PARAMS)
     shutil.rmtree(root / ".syncmri" / "cache", ignore_errors=True)
     words = f" --trials {trials} --concurrency {workers or 1}" if stage.startswith("tune") else ""
-    start = time.perf_counter()
-    run(root, stage + words, environment)
-    return time.perf_counter() - start
-
-
-def run(root: Path, stage: str, environment: dict[str, str]) -> None:
-    """One stage as DVC starts it; ends the program with what it said where it fails."""
-    paths = os.pathsep.join([str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    without = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    name, *words = stage.split()
-    done = subprocess.run(
-        [sys.executable, "-m", f"pipelines.{name}", *words],
-        cwd=root,
-        env={**without, "PYTHONPATH": paths, "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(f"{stage} ended with status {done.returncode}:\n{done.stdout[-4000:]}")
+    return run(root, stage + words, environment).seconds
 
 
 def ratios(ways: dict[str, list[float]]) -> dict[str, dict[str, float]]:

@@ -17,8 +17,11 @@ from models.config import AugmentSettings
 
 
 def one_hot(labels: Tensor) -> Tensor:
-    """(B, H, W) integer labels to (B, 4, H, W) float one-hot."""
-    return F.one_hot(labels.long(), CLASSES).movedim(-1, 1).float()
+    """(B, H, W) labels 0 to 3, of any type, to (B, 4, H, W) float one-hot."""
+    classes = torch.arange(CLASSES, dtype=labels.dtype, device=labels.device)[:, None, None]
+    # Straight into what is asked for: torch's one_hot is of integers of 8 bytes, and in another order.
+    hot = torch.empty(len(labels), CLASSES, *labels.shape[1:], device=labels.device)
+    return torch.eq(labels[:, None], classes, out=hot)
 
 
 Randoms = Sequence[torch.Generator]
@@ -34,6 +37,10 @@ def step_randoms(seed: int, step: int, count: int) -> list[torch.Generator]:
     """The sources of the ``count`` images of one step."""
     seeds = np.random.SeedSequence([seed, step]).generate_state(count, np.uint64)
     return [torch.Generator().manual_seed(int(value >> np.uint64(1))) for value in seeds]
+
+
+_PORTION = 16
+"""Slices that are moved at a time: what they need stays in the processor's cache."""
 
 
 class SliceBatches:
@@ -61,38 +68,45 @@ class SliceBatches:
             shuffle = torch.Generator().manual_seed(step_seed(self.seed, -1 - epoch & 0xFFFFFFFF))
             self._epoch, self._order = epoch, torch.randperm(len(self.masks), generator=shuffle)
         rows = self._order[place * self.batch : (place + 1) * self.batch]
-        images = None if self.images is None else self.images[rows].float()[:, None]
-        masks = self.masks[rows]
-        if self.augment is not None:
-            images, masks = _augmented(images, masks, self.augment, randoms)
-        return images, one_hot(masks)
+        if self.augment is None:
+            return None if self.images is None else self.images[rows].float()[:, None], one_hot(self.masks[rows])
+        size = self.masks.shape[1:]
+        maps = _random_affine(self.augment, randoms)
+        images = None if self.images is None else torch.empty(len(rows), 1, *size)
+        masks = torch.empty(len(rows), CLASSES, *size)
+        for start in range(0, len(rows), _PORTION):
+            part = slice(start, start + _PORTION)
+            grid = _grid(maps[part], *size)
+            masks[part] = one_hot(_moved(self.masks[rows[part]], grid, "nearest")[:, 0])
+            if images is not None and self.images is not None:
+                images[part] = _moved(self.images[rows[part]], grid, "bilinear")
+        return images, masks
 
 
-def _augmented(
-    images: Tensor | None, masks: Tensor, settings: AugmentSettings, randoms: Randoms
-) -> tuple[Tensor | None, Tensor]:
-    grid = F.affine_grid(_random_affine(settings, randoms), [len(masks), 1, *masks.shape[-2:]], align_corners=False)
+def _moved(pictures: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """(B, H, W) to (B, 1, H, W) float."""
     # Mirrored beyond the border, image and mask alike: no corner is left without tissue that the mask does not know of.
-    moved = F.grid_sample(masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)
-    if images is not None:
-        images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return images, moved[:, 0].to(torch.uint8)
+    return F.grid_sample(pictures[:, None].float(), grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def _grid(maps: Tensor, height: int, width: int) -> Tensor:
+    """What ``affine_grid`` gives, (B, H, W, 2), as the sum of a term a row and a term a column: no product of matrices."""
+    rows, columns = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))  # centres of pixels, within [-1, 1]
+    grid = torch.empty(len(maps), height, width, 2)
+    down = maps[:, :, 1, None] * rows
+    across = maps[:, :, 0, None] * columns + maps[:, :, 2:]
+    torch.add(down.movedim(1, -1)[:, :, None], across.movedim(1, -1)[:, None], out=grid)
+    return grid
 
 
 def _random_affine(settings: AugmentSettings, randoms: Randoms) -> Tensor:
     """(B, 2, 3) maps from the new to the old picture, in the [-1, 1] coordinates of ``grid_sample``."""
-    draws = torch.stack([torch.rand(6, generator=random) for random in randoms])
-    angle, scale, shift_x, shift_y = (2 * draws[:, :4] - 1).unbind(1)
-    angle = torch.deg2rad(angle * settings.rotation)
-    scale = 1 + scale * settings.scale
-    mirror = torch.where(draws[:, 4:] < 0.5, -1.0, 1.0) if settings.flip else torch.ones(len(draws), 2)
-    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    rows = [
-        cos * mirror[:, 0],
-        -sin * mirror[:, 1],
-        2 * settings.shift * shift_x,
-        sin * mirror[:, 0],
-        cos * mirror[:, 1],
-        2 * settings.shift * shift_y,
-    ]
-    return torch.stack(rows, dim=1).view(-1, 2, 3)
+    draws = torch.stack([torch.rand(6, generator=random) for random in randoms]).numpy()
+    angle, scale, right, down = (2 * draws[:, :4] - 1).T
+    angle, scale = np.deg2rad(angle * settings.rotation), 1 + scale * settings.scale
+    mirror = (
+        np.where(draws[:, 4:] < 0.5, np.float32(-1), np.float32(1)) if settings.flip else np.ones((len(draws), 2), np.float32)
+    )
+    cos, sin, shift = np.cos(angle) / scale, np.sin(angle) / scale, 2 * settings.shift
+    maps = [cos * mirror[:, 0], -sin * mirror[:, 1], shift * right, sin * mirror[:, 0], cos * mirror[:, 1], shift * down]
+    return torch.from_numpy(np.stack(maps, axis=1).reshape(-1, 2, 3))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from models.config import AugmentSettings
-from models.data import SliceBatches, one_hot, step_randoms, step_seed
+from models.data import SliceBatches, _grid, one_hot, step_randoms, step_seed
 
 STILL = AugmentSettings(rotation=0, scale=0, shift=0, flip=False)
 STRONG = AugmentSettings(rotation=20, scale=0.1, shift=0.05, flip=True)
@@ -93,3 +94,14 @@ def test_a_cut_batch_is_augmented_as_the_whole():
     whole, _ = SliceBatches(disc * 2.0 - 1, disc, batch=4, augment=STRONG, seed=0)(0, _randoms(4))
     half, _ = SliceBatches(disc * 2.0 - 1, disc, batch=2, augment=STRONG, seed=0)(0, _randoms(4)[2:])
     assert torch.equal(whole[2:], half)
+
+
+def test_classes_are_told_apart_as_torch_does():
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 4, (3, 8, 10)))
+    for kind in (torch.uint8, torch.int64, torch.float32):
+        assert torch.equal(one_hot(labels.to(kind)), F.one_hot(labels, 4).movedim(-1, 1).float())
+
+
+def test_the_grid_is_that_of_torch():
+    maps = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(_grid(maps, 12, 20), F.affine_grid(maps, [5, 1, 12, 20], align_corners=False), atol=1e-6)

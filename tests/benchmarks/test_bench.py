@@ -1,0 +1,34 @@
+"""The comparison of `make bench` with its baseline, and that every script has its place there."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import SCRIPTS, change
+
+SPREADLESS = {"harness", "page", "stages", "__main__", "__init__"}
+APART = {"scaling", "steps", "projection", "paper_scale"}  # their own outputs: docs/scaling.md, docs/results.md
+
+
+def row(ratio: float, low: float, high: float) -> dict:
+    return {"ratio": ratio, "quartiles": [low, high]}
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (row(10.5, 9, 11), ""),
+        (row(9, 8.5, 9.5), ""),  # less by a tenth
+        (row(5, 4, 9.9), "slower"),
+        (row(5, 4, 10.1), ""),  # quartiles that touch
+        (row(14, 13, 15), "faster"),
+    ],
+)
+def test_a_change_is_told_where_spreads_part(now: dict, said: str) -> None:
+    assert change(now, row(11, 10, 12)) == said
+
+
+def test_every_script_is_run_or_stands_apart() -> None:
+    there = {path.stem for path in (Path(__file__).parents[2] / "benchmarks").glob("*.py")}
+    assert set(SCRIPTS) <= there
+    assert {name for name in there if not name.startswith("paper_")} == set(SCRIPTS) | (there & (SPREADLESS | APART))
