@@ -37,7 +37,9 @@ def main() -> None:
             failed.append(script)
     console = Console(width=None if Console().is_terminal else 150)
     console.print(table(read(out), read(BASELINE) if given.quick else []))
-    print(f"{(time.time() - start) / 60:.0f} min; the rows with their reasons and work: {out}; docs/performance.md explains them")
+    print(
+        f"{(time.time() - start) / 60:.0f} min; the rows with their reasons and work: {out}; docs/performance.md explains them"
+    )
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; what they said is above")
 

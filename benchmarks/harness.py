@@ -21,6 +21,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import page
 from cmr.files import whole_file
 
 RESULTS = Path("benchmarks/results.json")
@@ -181,6 +182,18 @@ def finish(given: argparse.Namespace) -> None:
     with whole_file(out) as temporary:
         temporary.write_text(json.dumps(list(rows.values()), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     print(f"Wrote {out}")
+    if out == RESULTS:
+        page.write(page.PERFORMANCE, "harness.py", markdown(list(rows.values())))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows of a file of results, as docs/performance.md shows them."""
+    lines = ["| stage | plain | ours | ratio | goal | work; why it is under its goal |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        ratio = f"{'~' if row['extrapolated'] else ''}{row['ratio']:g} ({row['quartiles'][0]:g}–{row['quartiles'][1]:g})"
+        why = f"; **{row['reason']}**" if row["reason"] else ""
+        lines.append(f"| {row['stage']} | {row['plain']} | {row['ours']} | {ratio} | {row['goal']:g} | {row['work']}{why} |")
+    return "\n".join(lines)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/scaling.md")
     text = tables(find_root())
     if parser.parse_args().write:
-        page.write("projection.py", text)
+        page.write(page.SCALING, "projection.py", text)
     else:
         print(text)
 

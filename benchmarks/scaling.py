@@ -64,7 +64,7 @@ def main() -> None:
     given.out.write_text(json.dumps({"machine": machine, "settings": settings, "stages": found}, indent=1) + "\n")
     print(table(found))
     if given.out == SCALING:
-        page.write("scaling.py", table(found))
+        page.write(page.SCALING, "scaling.py", table(found))
     print(f"Wrote {given.out}")
 
 

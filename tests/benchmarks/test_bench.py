@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import page
 from benchmarks.__main__ import SCRIPTS, change
+from benchmarks.harness import RESULTS, markdown, read
 
-SPREADLESS = {"harness", "page", "stages", "__main__", "__init__"}
+ROOT = Path(__file__).parents[2]
+PARTS = {"harness", "page", "stages", "__main__", "__init__"}
 APART = {"scaling", "steps", "projection", "paper_scale"}  # their own outputs: docs/scaling.md, docs/results.md
 
 
@@ -29,6 +32,13 @@ def test_a_change_is_told_where_spreads_part(now: dict, said: str) -> None:
 
 
 def test_every_script_is_run_or_stands_apart() -> None:
-    there = {path.stem for path in (Path(__file__).parents[2] / "benchmarks").glob("*.py")}
+    there = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert set(SCRIPTS) <= there
-    assert {name for name in there if not name.startswith("paper_")} == set(SCRIPTS) | (there & (SPREADLESS | APART))
+    assert {name for name in there if not name.startswith("paper_")} == set(SCRIPTS) | (there & (PARTS | APART))
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    rows = read(ROOT / RESULTS)
+    assert rows, "no results are stored"
+    assert page.shown(page.PERFORMANCE, "harness.py", ROOT) == markdown(rows)
+    assert all(row["reason"] for row in rows if row["ratio"] < row["goal"])

@@ -49,4 +49,4 @@ def test_the_page_shows_the_profile_and_the_timings_as_they_are() -> None:
     stale = [name for name, cost in costs.items() if measured["networks"].get(name, {}).get("macs") != cost.macs]
     assert stale == [], "these networks were changed: run `python -m benchmarks.steps`"
     told = "run `python -m benchmarks.projection --write`"
-    assert page.shown("projection.py", ROOT) == projection.tables(ROOT), told
+    assert page.shown(page.SCALING, "projection.py", ROOT) == projection.tables(ROOT), told

@@ -18,4 +18,4 @@ def test_ratios_are_of_neighbouring_timings() -> None:
 
 def test_the_page_shows_what_was_measured() -> None:
     measured = json.loads((ROOT / SCALING).read_text())
-    assert page.shown("scaling.py", ROOT) == table(measured["stages"])
+    assert page.shown(page.SCALING, "scaling.py", ROOT) == table(measured["stages"])
