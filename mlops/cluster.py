@@ -60,8 +60,9 @@ def joined(root: Path) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         if not address:
             raise
+        why = str(error).splitlines()[0].rstrip(".")
         raise DataError(
-            f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {str(error).splitlines()[0].rstrip('.')}. "
+            f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {why}. "
             "This machine must be one of its nodes (`ray start --address=...`; see docs/cluster.md). "
             f"Or unset {ADDRESS} to work on this machine alone."
         ) from error
