@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlops.settings import TrainerSettings, check, load_params
 
 ADDRESS = "RAY_ADDRESS"
 _ROOT = "SYNCMRI_ROOT"  # tells a worker where the project is
+_PATIENCE_S = 10
 _HANDED_ON = ("MLFLOW_TRACKING_URI", "SYNCMRI_WEIGHTS", "SYNCMRI_PARENT_RUN_ID")
 """Variables of this process that a worker on another machine works by as well."""
 
@@ -25,6 +27,13 @@ def workers(root: Path) -> int:
     """Workers that one training is shared among: ``train.workers``, 1 where it is not set; :class:`DataError` for no count."""
     params = load_params(root)
     return check(params["train"], TrainerSettings, "train").workers if "train" in params else 1
+
+
+def _answers(address: str) -> None:
+    """Raises OSError where nothing listens at HOST:PORT: Ray itself would try for minutes. Other addresses are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S).close()
 
 
 @contextmanager
@@ -45,12 +54,15 @@ def joined(root: Path) -> Iterator[None]:
     own: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
+        if address:
+            _answers(address)
         ray.init(**own, **quiet, runtime_env=_worker_environment(root.resolve()))
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         if not address:
             raise
+        why = str(error).splitlines()[0].rstrip(".")
         raise DataError(
-            f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {str(error).splitlines()[0]} "
+            f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {why}. "
             "This machine must be one of its nodes (`ray start --address=...`; see docs/cluster.md). "
             f"Or unset {ADDRESS} to work on this machine alone."
         ) from error

@@ -14,6 +14,7 @@ import psutil
 
 from cmr.errors import DataError
 from evaluation.networks.weights import WEIGHTS, entries
+from mlops.cluster import ADDRESS, joined
 from mlops.settings import DataSettings, check, load_params, lookup, validate_all
 
 State = Literal["ok", "warn", "fail"]
@@ -50,6 +51,7 @@ def examine(root: Path | None) -> Iterator[Check]:
     yield _params(root)
     yield from _raw_data(root)
     yield _tracking(root)
+    yield from _cluster(root)
     yield from _weights()
 
 
@@ -160,6 +162,21 @@ def _tracking(root: Path) -> Check:
     except DataError as error:
         return Check("tracking", WARN, str(error), "start the server, or unset MLFLOW_TRACKING_URI to use mlflow.db here")
     return Check("tracking", OK, uri)
+
+
+def _cluster(root: Path) -> Iterator[Check]:
+    """What stands at ``RAY_ADDRESS``, where one is set: else work stays in the stages' own processes."""
+    if not (address := os.environ.get(ADDRESS)):
+        return
+    try:
+        with joined(root):
+            import ray
+
+            nodes, has = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
+    except DataError as error:
+        yield Check("Ray cluster", FAIL, f"none at {address}", str(error))
+        return
+    yield Check("Ray cluster", OK, f"{nodes} nodes, {has.get('CPU', 0):.0f} cores, {has.get('GPU', 0):.0f} GPUs at {address}")
 
 
 def _weights() -> Iterator[Check]:

@@ -53,6 +53,8 @@ def train_on_cluster(function: Callable[..., None], words: Sequence[str], *, lab
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             failed = error
+        except SystemExit:  # what Ray makes of Ctrl-C, and with status 0: to DVC the stage would have done its work
+            raise KeyboardInterrupt from None
         told = ray.get(fault.told.remote())
     if told is not None:
         raise told

@@ -191,7 +191,7 @@ def test_kid_without_weights_is_refused_with_the_reason(project: Path) -> None:
     place = text.index("\nfm:")
     params.write_text(text[:place] + text[place:].replace("metric: validation", "metric: kid", 1))
     output = run(project, "app.cli", "tune", "fm", "--trials", "2", check=False, **CODE)
-    assert "inception" in output.lower()
+    assert "weights" in output  # there is no place for them here
     assert "Traceback" not in output
     assert not list((project / ".syncmri/sweeps").glob("fm-*/trials/*"))
 
@@ -210,7 +210,7 @@ def test_trials_that_raise_or_diverge_are_failed_and_the_study_goes_on(tmp_path:
         assert (trial.state == "failed") != sound
     errors = {(trial.values["train.learning_rate"], trial.values["network.norm_groups"]): trial.error for trial in trials}
     assert "nan" in str(errors[1e30, 8]).lower() or "inf" in str(errors[1e30, 8]).lower()
-    assert "3" in str(errors[1e-3, 3])
+    assert "norm_num_groups" in str(errors[1e-3, 3])
     states = {name: one.info.status for name, one in sweep_project.nested(root, "masks-1").items()}
     assert sorted(states.values()) == ["FAILED", "FAILED", "FAILED", "FINISHED"]
 
@@ -304,6 +304,6 @@ def test_dvc_experiments_work_on_the_same_parameters(tmp_path: Path) -> None:
     configure(
         root, masks__search__space=SPACE, masks__search__max_steps="8", masks__search__trials="2", sweep__networks="[masks]"
     )
-    run(root, "dvc", "repro", "--single-item", "tune@masks")
+    run(root, "dvc", "repro", "tune@masks")  # and what sweeps of other networks stand on
     assert (root / "reports/sweeps/masks/trials.csv").is_file()
     assert os.path.getsize(root / "reports/sweeps/masks/history.png") > 1000

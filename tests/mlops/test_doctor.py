@@ -48,6 +48,7 @@ def test_what_is_wrong_is_found(healthy: Path, monkeypatch: pytest.MonkeyPatch) 
     (healthy / "requirements.lock").write_text("# exact\nnumpy==0.1\nno-such-package==1.0\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     found = checks(healthy)
     assert found["data acdc"].state == "fail"
     assert "--acdc DIR" in found["data acdc"].advice
@@ -55,6 +56,8 @@ def test_what_is_wrong_is_found(healthy: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "(locked: 0.1)" in found["packages"].found
     assert "no-such-package missing" in found["packages"].found
     assert found["tracking"].state == "warn"
+    assert found["Ray cluster"].state == "fail"
+    assert "ray start" in found["Ray cluster"].advice
     assert not report(healthy, lambda check: None)
 
 
