@@ -63,7 +63,8 @@ def joined(root: Path) -> Iterator[None]:
         why = str(error).splitlines()[0].rstrip(".")
         raise DataError(
             f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {why}. "
-            "This machine must be one of its nodes (`ray start --address=...`; see docs/cluster.md). "
+            "This machine must be one of its nodes (`ray start --address=...`; see docs/cluster.md); "
+            "if the cluster was started with a token, set RAY_AUTH_MODE=token. "
             f"Or unset {ADDRESS} to work on this machine alone."
         ) from error
     try:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 PATIENCE = 900  # seconds
 LONG = {"masks__search__max_steps": "400", "masks__train__validations": "100"}  # long enough to be killed on the way
 CODE = {"PYTHONPATH": str(REPOSITORY)}
+OPEN = {"RAY_AUTH_MODE": "disabled"}  # a token that some earlier Ray left in the home folder would be asked for
 
 
 @pytest.fixture(scope="module")
@@ -237,14 +238,14 @@ def test_a_trial_that_hangs_is_ended_and_a_killed_one_goes_on(tmp_path: Path) ->
 def test_the_head_is_killed_during_a_sweep(tmp_path: Path) -> None:
     root = sweep_project.build(tmp_path / "project", **LONG)
     words = ("masks", "--trials", "3", "--concurrency", "2")
-    with head(6411) as (address, processes), started(root, *words, RAY_ADDRESS=address) as process:
+    with head(6411) as (address, processes), started(root, *words, RAY_ADDRESS=address, **OPEN) as process:
         until(lambda: ended(root, "masks-1") >= 1, process)
         for one in processes():
             one.kill()
         assert process.wait(PATIENCE) != 0
     until(lambda: not trial_processes(root))
     with head(6412) as (address, _):
-        tune(root, "masks", "--resume", RAY_ADDRESS=address)
+        tune(root, "masks", "--resume", RAY_ADDRESS=address, **OPEN)
     check_whole(root, "masks-1", 3)
 
 
@@ -259,7 +260,7 @@ def head(port: int) -> Iterator[tuple[str, Callable[[], list[psutil.Process]]]]:
     words = ["start", "--head", f"--port={port}", "--num-cpus=2", f"--temp-dir={place}", "--object-store-memory=200000000"]
     words += ["--include-dashboard=false", "--disable-usage-stats"]
     ray = str(Path(sys.executable).parent / "ray")
-    subprocess.run([ray, *words], check=True, capture_output=True, env=environment() | CODE)
+    subprocess.run([ray, *words], check=True, capture_output=True, env=environment() | CODE | OPEN)
     try:
         yield f"127.0.0.1:{port}", processes
     finally:
