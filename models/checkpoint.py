@@ -67,7 +67,7 @@ def load_network(folder: Path, network_class: Any, device: torch.device, expecte
             f"{folder / CONFIG}: '{name}' is {found}, but the weights beside it were made with it {made}. "
             f"Put the file back as it was, or train the network again with 'dvc repro'."
         )
-    config = _restored(folder / CONFIG, network_class.Config, settings)
+    config = restored(folder / CONFIG, network_class.Config, settings)
     if expected is not None and (odd := next(_differences(settings, _as_json(expected)), None)):
         name, found, wanted = odd
         raise DataError(
@@ -98,8 +98,15 @@ def _as_text(value: Any) -> str:
     return "absent" if value is _ABSENT else json.dumps(value)
 
 
-def _restored(source: Path, kind: Any, value: Any, path: str = "") -> Any:
-    """What JSON made of a settings dataclass, as that dataclass again: nested ones and tuples included."""
+def restored(source: Path, kind: Any, value: Any, path: str = "") -> Any:
+    """What JSON made of a settings dataclass, as that dataclass again: nested ones and tuples included.
+
+    Args:
+        source: named in faults; kind: the dataclass; value: what was read; path: where in the file it lies.
+
+    Raises:
+        DataError: a field is missing or not known.
+    """
     if get_origin(kind) in (Union, types.UnionType):
         if value is None:
             return None
@@ -113,10 +120,10 @@ def _restored(source: Path, kind: Any, value: Any, path: str = "") -> Any:
             if (name in names) != (name in value):
                 fault = "missing" if name in names else "not known to this version"
                 raise DataError(f"{source}: '{path}{name}' is {fault}. {AGAIN}")
-        return kind(**{name: _restored(source, kinds[name], value[name], f"{path}{name}.") for name in names})
+        return kind(**{name: restored(source, kinds[name], value[name], f"{path}{name}.") for name in names})
     if isinstance(value, list):
         inner = next(iter(get_args(kind)), Any)
-        return tuple(_restored(source, inner, below, path) for below in value)
+        return tuple(restored(source, inner, below, path) for below in value)
     return value
 
 

@@ -33,6 +33,10 @@ class TrainingDivergedError(RuntimeError):
     lasting = True  # whoever begins such a training anew finds the same
 
 
+class OutOfTimeError(RuntimeError):
+    """A training's deadline came before its end; its state is written, and the same call goes on from there."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One epoch of the training history; ``validation`` is NaN where the network was not validated."""
@@ -66,6 +70,7 @@ def train(
     state: Path,
     validate: Callable[[Any], float] | None = None,
     on_epoch: Callable[[Entry], None] | None = None,
+    deadline: float = math.inf,
     label: str = "training",
 ) -> Trained:
     """Trains a network in place and returns the weights to keep.
@@ -82,11 +87,14 @@ def train(
         state: file for resuming; read if it is there, removed by the caller when the result is safe.
         validate: scores the network as it would be kept, higher is better; the best scored weights are kept.
         on_epoch: is told each entry of the history as it is made.
+        deadline: on the clock of ``time.monotonic``. After the step during which it passes, the state is written; the entry
+            of the history in whose midst that falls then tells of the steps after it alone.
         label: names the network, as in ``params.yaml``, with what it is trained on behind a slash.
 
     Raises:
         DataError: the memory does not suffice; names the parameter to lower.
         TrainingDivergedError: when the loss is not finite.
+        OutOfTimeError: the deadline has passed.
     """
     device, team = next(network.parameters()).device, Team.mine()
     total = total_steps(settings, batches.steps_per_epoch)
@@ -145,6 +153,10 @@ def train(
             if team.leads and time.monotonic() - saved_at >= settings.checkpoint_seconds and done < total:
                 save_state(state, _snapshot(result, done, network, average, optimiser))
                 saved_at = time.monotonic()
+        if time.monotonic() >= deadline and done < total:
+            if team.leads:
+                save_state(state, _snapshot(result, done, network, average, optimiser))
+            raise OutOfTimeError(f"{label}: {done} of {total} steps")
     if not result.weights:
         result.best_step, result.weights = total, _copy_of(average)
     return result

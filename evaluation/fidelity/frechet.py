@@ -1,13 +1,16 @@
 """Fréchet distance between two sets of features: FID on Inception features (Heusel et al. 2017, arXiv 1706.08500)."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cmr.errors import DataError
 from evaluation.images import check_subjects
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RowStatistic = Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]
 """A figure of the rows kept (boolean, (N,) and (M,)) of two sets; NaN where too few are left. What a jackknife asks for."""
@@ -46,7 +49,7 @@ def frechet_against_n(
     sizes: Sequence[int],
     repeats: int,
     seed: int,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The distance at growing numbers of images, which shows how much of it is the bias of a small sample.
 
     Every repeat draws anew (:func:`draw_patients`), on both sides alike, so that a set and the images made from its masks
@@ -63,6 +66,8 @@ def frechet_against_n(
     Raises:
         DataError: as :func:`frechet_distance`; a size out of range; no size or repeat.
     """
+    import pandas as pd  # the distance itself, which a bare machine computes, does without
+
     first, second = check_features(first=first, second=second)
     patients = check_subjects(first_patients, len(first), "first"), check_subjects(second_patients, len(second), "second")
     most = min(len(first), len(second))
@@ -76,7 +81,7 @@ def frechet_against_n(
     return pd.DataFrame(rows, columns=["n", "repeat", "frechet"])
 
 
-def frechet_at_infinity(curve: pd.DataFrame) -> float:
+def frechet_at_infinity(curve: "pd.DataFrame") -> float:
     """The distance at infinitely many images: the straight line in 1/N through :func:`frechet_against_n`'s curve, at 1/N = 0.
 
     After Chong and Forsyth 2020 (FID∞, arXiv 1911.07023). The bias is linear in 1/N only where N is well above the number of

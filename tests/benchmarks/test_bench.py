@@ -34,7 +34,7 @@ def test_a_change_is_told_where_spreads_part(now: dict, said: str) -> None:
 def test_every_script_is_run_or_stands_apart() -> None:
     there = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert set(SCRIPTS) <= there
-    assert {name for name in there if not name.startswith("paper_")} == set(SCRIPTS) | (there & (PARTS | APART))
+    assert there == set(SCRIPTS) | (there & (PARTS | APART))
 
 
 def test_the_page_shows_what_was_measured() -> None:
