@@ -196,8 +196,7 @@ def _why_no_volumes(truth: ImageSet) -> str:
 
 
 def _paired(real: ImageSet, synthetic: ImageSet, unpaired: str) -> Figures:
-    from evaluation.fidelity import PAIRED
-    from evaluation.fidelity.paired import paired_figures
+    from evaluation.fidelity.paired import PAIRED, paired_figures
     from evaluation.fidelity.perceptual import lpips
     from evaluation.networks.lpips import LpipsNetwork
 

@@ -8,9 +8,8 @@ import numpy as np
 from cmr.errors import DataError
 from cmr.store import SliceStore
 from evaluation.adherence import adherence_figures
-from evaluation.fidelity import PAIRED
 from evaluation.fidelity.crowds import Crowd, against_n, crowd_figures, missing_crowd_figures
-from evaluation.fidelity.paired import paired_figures
+from evaluation.fidelity.paired import PAIRED, paired_figures
 from evaluation.fidelity.perceptual import lpips
 from evaluation.fidelity.unpaired import SEGMENTER
 from evaluation.figure import Figure, Figures, to_json

@@ -1,4 +1,7 @@
-"""Synthetic slices against the real slices whose masks they were made from (paper, Table IV)."""
+"""Synthetic slices against the real slices whose masks they were made from (paper, Table IV).
+
+A metric of image pairs is one file with one function and one line in :data:`PAIRED`.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluation.fidelity import PAIRED
+from evaluation.fidelity.ms_ssim import ms_ssim
+from evaluation.fidelity.psnr import psnr
+from evaluation.fidelity.ssim import ssim
 from evaluation.figure import Figure, Figures
 from evaluation.images import check_masks, check_pairs, check_subjects, to_unit
 from evaluation.overlap import pairwise_dice
@@ -16,6 +21,10 @@ from evaluation.statistics import IntervalSettings, bootstrap_mean
 BATCH = 64
 MASK_BLOCK = 256
 
+PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ssim": ssim, "ms_ssim": ms_ssim, "psnr": psnr}
+"""Each takes two (B, 1, H, W) float32 tensors in [0, 1] and returns (B,) values, one an image, each independent of the other
+images in the batch."""
+
 
 def paired_values(
     metric: Callable[[Tensor, Tensor], Tensor], images: NDArray[np.float32], references: NDArray[np.float32]
@@ -23,7 +32,7 @@ def paired_values(
     """One value an image.
 
     Args:
-        metric: an entry of :data:`evaluation.fidelity.PAIRED`.
+        metric: an entry of :data:`PAIRED`.
         images, references: (N, H, W) in [0, 1].
     """
     batches = []
@@ -63,7 +72,7 @@ def paired_figures(
         synthetic: (N, H, W) in [-1, 1]; row i was made from the mask of real slice i. Values beyond are clipped.
         masks: (N, H, W) the masks both share; None: not known, then there is no floor.
         subjects: (N,) the patient of each slice.
-        metrics: by name, alike :data:`evaluation.fidelity.PAIRED`.
+        metrics: by name, alike :data:`PAIRED`.
 
     Returns:
         ``{METRIC: Figure, ..., "floor": {METRIC: Figure}}`` with METRIC from ``metrics``.

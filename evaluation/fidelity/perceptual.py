@@ -8,7 +8,7 @@ from evaluation.networks.lpips import LpipsNetwork
 
 
 def lpips(network: LpipsNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """A metric as those of :data:`evaluation.fidelity.PAIRED`, of which it is none itself because its network needs weights.
+    """A metric as those of :data:`~evaluation.fidelity.paired.PAIRED`, but none of them because its network needs weights.
 
     Returns:
         From two (B, 1, H, W) in [0, 1] to (B,); 0 for identical images, smaller is more alike.

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.fidelity import PAIRED
-from evaluation.fidelity.paired import paired_figures
+from evaluation.fidelity.paired import PAIRED, paired_figures
 from evaluation.statistics import IntervalSettings
 from tests.evaluation.hearts import hearts
 

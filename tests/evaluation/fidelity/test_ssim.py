@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from evaluation.fidelity import PAIRED
+from evaluation.fidelity.paired import PAIRED
 from evaluation.fidelity.ssim import ssim
 
 
