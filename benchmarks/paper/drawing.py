@@ -16,10 +16,14 @@ from models.data import one_hot, step_seed
 from models.masks import MaskDDPM
 from models.registry import generator_class
 
+FEW_STEPS = 10
+
 
 def sample_masks(work: Work) -> dict[str, Any]:
     how, network = work.of(MaskSamplingSettings, "masks", "sampling"), work.network("masks", MaskDDPM)
     size = work.train.masks.shape[-1]
+    if work.given.few_steps:
+        how = replace(how, steps=min(how.steps, FEW_STEPS))
 
     def draw(rows: range) -> NDArray[np.uint8]:
         seeds = [step_seed(work.seed, row) for row in rows]

@@ -31,18 +31,43 @@ def export(project: Path, folder: Path, patients: int | None) -> None:
     params = load_params(project)
     known = sections(params)
 
-    def of(key: str) -> Any:
-        return check(lookup(params, key), resolve(known[key]), key)
-
     def store(path: str) -> SliceStore:
         return SliceStore.open(project / "data" / path)
 
     data = {split: store(f"cohort/{split}") for split in ("train", "val", "holdout")}
-    for dataset in of("data").raw:
+    for dataset in check(params["data"], resolve(known["data"]), "data").raw:
         whole = store(f"slices/{dataset}")
         data[f"test-{dataset}"] = whole.select(whole.index["split"] == "test")
+    sources = check(params["generators"], resolve(known["generators"]), "generators").sources
+    settings = settings_of(params, len(data["train"]), sum(_masks_of(project, one, len(data["train"])) for one in sources))
+    cut = {name: one if patients is None else _few(one, patients) for name, one in data.items()}
+    with whole_folder(folder) as temporary:
+        (temporary / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
+        for name, one in cut.items():
+            _write(temporary / f"{name}.npz", one)
+        try:
+            match = match_members(
+                cut["train"].index, cut["holdout"].index, settings["seed"], slices=settings["attacked_slices"]
+            )
+            np.savez(temporary / MATCH, members=match.members, nonmembers=match.nonmembers)
+        except NoMatchError as error:
+            print(f"no membership attack: {error}")
+    print(f"{folder}: profile {settings['profile']}, slices " + ", ".join(f"{name} {len(one)}" for name, one in cut.items()))
+
+
+def settings_of(params: dict[str, Any], slices: int, images: int) -> dict[str, Any]:
+    """What `run` needs of the parameters.
+
+    Args:
+        slices: for training; images: that the whole protocol draws with each generator.
+    """
+    known = sections(params)
+
+    def of(key: str) -> Any:
+        return check(lookup(params, key), resolve(known[key]), key)
+
     membership = of("privacy.membership")
-    settings: dict[str, Any] = {
+    return {
         "profile": of("profile"),
         "seed": of("seed"),
         "augment": asdict(of("augment")),
@@ -51,23 +76,13 @@ def export(project: Path, folder: Path, patients: int | None) -> None:
         "segmenter": {part: asdict(of(f"segmenter.{part}")) for part in ("network", "train")},
         "generators": {name: _generator(params, of, name) for name in of("generators").names},
         "membership": {"times": membership.times, "noises": membership.noises, "batch": membership.batch},
+        "attacked_slices": membership.slices,
         "protocol": {
-            "slices": len(data["train"]),
-            "images": sum(_masks_of(project, source, len(data["train"])) for source in of("generators").sources),
+            "slices": slices,
+            "images": images,
             "segmenters": len(of("utility.setups")) * (1 + len(of("utility.more_seeds"))),
         },
     }
-    cut = {name: one if patients is None else _few(one, patients) for name, one in data.items()}
-    with whole_folder(folder) as temporary:
-        (temporary / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
-        for name, one in cut.items():
-            _write(temporary / f"{name}.npz", one)
-        try:
-            match = match_members(cut["train"].index, cut["holdout"].index, settings["seed"], slices=membership.slices)
-            np.savez(temporary / MATCH, members=match.members, nonmembers=match.nonmembers)
-        except NoMatchError as error:
-            print(f"no membership attack: {error}")
-    print(f"{folder}: profile {settings['profile']}, slices " + ", ".join(f"{name} {len(one)}" for name, one in cut.items()))
 
 
 def _generator(params: dict[str, Any], of: Any, name: str) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def judge_network(work: Work, name: str) -> dict[str, Any]:
         sides = [(work.train, match["members"]), (work.slices("holdout"), match["nonmembers"])]
     errors, kinds = [], []
     for slices, rows in sides:
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), work.given.images or len(rows))).astype(int)]
         images, masks = slices.images[rows], slices.masks[rows]
         errors.append(naive_errors(network, images, masks, seed=work.seed, **settings))
         kinds.append(slices.kinds[rows])

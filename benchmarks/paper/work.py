@@ -30,8 +30,8 @@ class Given:
     """What a run does less than the settings say; None: nothing less.
 
     Attributes:
-        steps: at most so many of each training. images: at most so many of each set that is drawn.
-        few_steps: images are drawn as for choosing checkpoints, in few steps.
+        steps: at most so many of each training. images: at most so many of each set that is drawn, or attacked.
+        few_steps: images are drawn as for choosing checkpoints, in few steps, masks in ten.
     """
 
     steps: int | None = None
