@@ -64,7 +64,7 @@ def main() -> None:
                 "" if together >= CORRELATION else "frames with few pixels in N4's mask or with a weak field have another one",
                 "1",
                 f"{together:.4f}",
-                f"logarithm of the field in the mask, {len(each)} frames together; single ones {min(each):.3f} to {max(each):.3f}",
+                f"logarithm of the field in the mask, {len(each)} frames together; alone {min(each):.3f} to {max(each):.3f}",
             )
         )
         many, _ = patients(Path(folder), cores() * (1 if given.quick else 4))
