@@ -13,14 +13,35 @@ from mlops.profiles import configure
 
 CODE = Path(__file__).parents[1]
 _ELSEWHERE = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")  # a benchmark is of this machine
-# A process starts with the peak of the one that it was forked from: a small one has to start the stage.
-_WATCH = """
-import resource, subprocess, sys, time
-start = time.perf_counter()
-status = subprocess.call(sys.argv[2:])
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-open(sys.argv[1], "w").write(f"{time.perf_counter() - start} {peak}")
-sys.exit(status)
+LOOK = 0.02  # seconds between two looks at a stage's memory
+# A small process starts the stage and looks at it: it takes little from what it measures. Pages of mapped files do not count:
+# the system takes them back when it needs the room.
+_WATCH = f"""
+import glob, os, subprocess, sys, time
+
+def processes(parent):
+    yield parent
+    for path in glob.glob(f"/proc/{{parent}}/task/*/children"):
+        try:
+            for child in open(path).read().split():
+                yield from processes(child)
+        except OSError:  # it has ended
+            pass
+
+def held(process):
+    try:
+        lines = open(f"/proc/{{process}}/status").read().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+
+start, peak = time.perf_counter(), 0
+stage = subprocess.Popen(sys.argv[2:])
+while stage.poll() is None:
+    peak = max(peak, *(held(process) for process in processes(stage.pid)))
+    time.sleep({LOOK})
+open(sys.argv[1], "w").write(f"{{time.perf_counter() - start}} {{peak}}")
+sys.exit(stage.returncode)
 """
 
 
@@ -28,7 +49,7 @@ sys.exit(status)
 class Usage:
     """What a stage took: seconds from the start of its process to its end, and the peak of its memory in MB.
 
-    The memory is that of its largest process: with workers, of the largest among them.
+    The memory is that of its largest process, with workers of the largest among them, mapped files aside; 0 without /proc.
     """
 
     seconds: float

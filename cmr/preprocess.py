@@ -25,7 +25,7 @@ from cmr.errors import DataError
 from cmr.files import whole_file, whole_folder
 from cmr.subject import Frame, Subject
 
-CODE_VERSION = 1  # part of the cache key: raise it when a change to this file changes its results
+CODE_VERSION = 2  # part of the cache key: raise it when a change to this file changes its results
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class N4Settings:
     """N4 bias-field correction (Tustison et al. 2010, DOI 10.1109/TMI.2010.2046908).
 
     Attributes:
-        shrink: the field is estimated on slices averaged over ``shrink`` x ``shrink`` pixels and applied at full resolution.
+        shrink: the field is estimated on slices averaged over ``shrink`` x ``shrink`` pixels, and above 1 on every other of
+            these, and applied at full resolution.
         iterations: at most so many iterations at each level; one entry a level, each level doubles the B-spline mesh.
             Empty switches the correction off.
     """
@@ -130,6 +131,8 @@ def correct_bias(image: NDArray[np.float32], voxel_mm: tuple[float, float, float
     factors = [max(1, min(settings.shrink, size // 8)) for size in (columns, rows)]  # keep enough pixels for the mesh
     small = sitk.BinShrink(positive, [*factors, 1])
     mask = sitk.OtsuThreshold(small, 0, 1)
+    if settings.shrink > 1:
+        mask = _every_other(mask)
     if not sitk.GetArrayViewFromImage(mask).any():
         return image
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -138,6 +141,15 @@ def correct_bias(image: NDArray[np.float32], voxel_mm: tuple[float, float, float
     n4.Execute(small, mask)
     log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(volume))[: len(image)]
     return (image / np.exp(log_field)).astype(np.float32)
+
+
+def _every_other(mask: sitk.Image) -> sitk.Image:
+    """The mask's pixels of one colour of a chessboard: a smooth field needs no more, and N4 takes half the time."""
+    pixels = sitk.GetArrayFromImage(mask)
+    pixels[sum(np.indices(pixels.shape, sparse=True)) % 2 == 1] = 0
+    chosen = sitk.GetImageFromArray(pixels)
+    chosen.CopyInformation(mask)
+    return chosen
 
 
 def resample(volume: NDArray[Any], voxel_mm: tuple[float, float, float], spacing_mm: float, *, nearest: bool) -> NDArray[Any]:
