@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from cmr.errors import DataError
-from evaluation.fidelity import PAIRED
-from evaluation.fidelity.paired import closest_masks, paired_figures
+from evaluation.fidelity.paired import PAIRED, closest_masks, paired_figures
 from evaluation.statistics import IntervalSettings
 from tests.evaluation.hearts import hearts
 
