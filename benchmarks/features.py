@@ -2,9 +2,9 @@
 
     python -m benchmarks.features [--quick]
 
-The plain way of the features scales and passes each image alone. The plain way of HD95 and ASD takes both from distance
-transforms of the whole volume, one pair of transforms for either figure, as metric libraries do. Inception needs its weights
-(``syncmri weights fetch``); without them only the surfaces are timed.
+The plain way of the features passes each image alone, and the real ones again for each generator. That of HD95 and ASD takes
+both from distance transforms of the whole volume, one pair of transforms for either figure, as metric libraries do. Inception
+needs its weights (``syncmri weights fetch``); without them only the surfaces are timed.
 """
 
 import numpy as np
@@ -14,7 +14,9 @@ from scipy import ndimage
 from benchmarks.harness import agree, arguments, compare, finish, repeats, report
 from cmr.errors import DataError
 from evaluation.utility.surface import boundary_distances
+from models.device import pick_device
 
+GENERATORS = ("ddpm", "ldm", "fm")
 SPACING = (8.0, 1.5, 1.5)
 Volumes = list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 
@@ -32,23 +34,41 @@ def main() -> None:
 
 
 def inception(count: int, turns: int) -> None:
-    """Features of ``count`` noise images of 128 pixels."""
-    from evaluation.networks.inception import BATCH, InceptionFeatures
+    """Features of ``count`` noise images of 128 pixels; then of three generators' and of real ones, a quarter of it each."""
+    import torch
 
-    network = InceptionFeatures()
+    from evaluation.networks.inception import BATCH, InceptionFeatures, library_network
+
+    network, library = InceptionFeatures(), library_network().to(pick_device())
     images = np.random.default_rng(0).uniform(-1, 1, (count, 128, 128)).astype(np.float32)
+    few = images[: count // 4]
 
-    def plain() -> NDArray[np.float64]:
-        return np.concatenate([network(image[None]) for image in images])
+    @torch.inference_mode()
+    def plain(chosen: NDArray) -> NDArray[np.float64]:
+        levels = torch.from_numpy(np.rint((chosen + 1) / 2 * 255).astype(np.uint8)).to(pick_device())
+        return np.concatenate([library(one.expand(1, 3, -1, -1))[0].cpu().numpy() for one in levels])
 
-    told = agree("features", network(images), plain(), 1e-3)
+    told = agree("features", network(images), plain(images), 1e-3)
     report(
         "FID and KID features",
-        compare(plain, lambda: network(images), repeats=turns, agreement=told, warm=False),
+        compare(lambda: plain(images), lambda: network(images), repeats=turns, agreement=told, warm=False),
         goal=2,
-        work=f"{count} images of 128 px, batches of {BATCH}, seconds an image; real slices are passed once for all generators",
-        limit="arithmetic: at 299 px one image already fills the cores, and a batch saves the calls alone",
+        work=f"{count} images of 128 px, seconds an image; one by one through torch-fidelity's network, or batches of {BATCH}",
+        limit="arithmetic: at 299 px one image already fills the cores, and a batch saves little beside it",
         unit=count,
+    )
+    report(
+        "FID and KID features, three generators",
+        compare(
+            lambda: [plain(few) for _ in GENERATORS for _ in ("real", "drawn")],
+            lambda: [network(few) for _ in ("real", *GENERATORS)],
+            repeats=turns,
+            agreement=told,
+            warm=False,
+        ),
+        goal=2,
+        work=f"{len(few)} images of each and as many real ones, which the plain way passes again for each generator",
+        limit="four sets of images are passed for six, and the rest is the arithmetic of the row above",
     )
 
 

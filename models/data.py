@@ -5,6 +5,7 @@ be cut into micro batches, or shared among workers, and the same numbers are dra
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from cmr.labels import CLASSES
 from models.config import AugmentSettings
 
 
-def one_hot(labels: Tensor) -> Tensor:
-    """(B, H, W) labels 0 to 3, of any type, to (B, 4, H, W) float one-hot."""
+def one_hot(labels: Tensor, out: Tensor | None = None) -> Tensor:
+    """(B, H, W) labels 0 to 3, of any type, to (B, 4, H, W) float one-hot, in ``out`` where there is one."""
     classes = torch.arange(CLASSES, dtype=labels.dtype, device=labels.device)[:, None, None]
     # Straight into what is asked for: torch's one_hot is of integers of 8 bytes, and in another order.
-    hot = torch.empty(len(labels), CLASSES, *labels.shape[1:], device=labels.device)
+    hot = torch.empty(len(labels), CLASSES, *labels.shape[1:], device=labels.device) if out is None else out
     return torch.eq(labels[:, None], classes, out=hot)
 
 
@@ -77,9 +78,9 @@ class SliceBatches:
         for start in range(0, len(rows), _PORTION):
             part = slice(start, start + _PORTION)
             grid = _grid(maps[part], *size)
-            masks[part] = one_hot(_moved(self.masks[rows[part]], grid, "nearest")[:, 0])
+            one_hot(_moved(self.masks.index_select(0, rows[part]), grid, "nearest")[:, 0], out=masks[part])
             if images is not None and self.images is not None:
-                images[part] = _moved(self.images[rows[part]], grid, "bilinear")
+                images[part] = _moved(self.images.index_select(0, rows[part]), grid, "bilinear")
         return images, masks
 
 
@@ -91,12 +92,16 @@ def _moved(pictures: Tensor, grid: Tensor, mode: str) -> Tensor:
 
 def _grid(maps: Tensor, height: int, width: int) -> Tensor:
     """What ``affine_grid`` gives, (B, H, W, 2), as the sum of a term a row and a term a column: no product of matrices."""
-    rows, columns = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))  # centres of pixels, within [-1, 1]
-    grid = torch.empty(len(maps), height, width, 2)
-    down = maps[:, :, 1, None] * rows
-    across = maps[:, :, 0, None] * columns + maps[:, :, 2:]
-    torch.add(down.movedim(1, -1)[:, :, None], across.movedim(1, -1)[:, None], out=grid)
-    return grid
+    down = maps[:, :, 1, None] * _centres(height)
+    across = maps[:, :, 0, None] * _centres(width) + maps[:, :, 2:]
+    # All x, then all y: a sum and a sampling of numbers in a row take a quarter of the time of every other one's.
+    return (down[..., None] + across[:, :, None]).movedim(1, -1)
+
+
+@lru_cache
+def _centres(size: int) -> Tensor:
+    """(size,) centres of a line's pixels, within [-1, 1]."""
+    return (2 * torch.arange(size) + 1) / size - 1
 
 
 def _random_affine(settings: AugmentSettings, randoms: Randoms) -> Tensor:

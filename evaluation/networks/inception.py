@@ -9,6 +9,8 @@ import io
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from evaluation.images import to_unit
@@ -18,11 +20,26 @@ from models.device import pick_device
 
 torchvision_shim.apply()  # before torch-fidelity, which imports torchvision
 
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # noqa: E402
+from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3  # noqa: E402
 
 BATCH = 16
 FEATURES = 2048
 _CLASSES = 1008
+
+
+def library_network() -> FeatureExtractorInceptionV3:
+    """torch-fidelity's network as the library has it, with the weights of the cache.
+
+    Raises:
+        DataError: the weights cannot be had, see :func:`evaluation.networks.weights.obtain`.
+    """
+    tensors = weights.load("inception-fid")
+    # The library's network ends in a classifier, which is neither in the cache nor ever reached.
+    tensors |= {"fc.weight": torch.zeros(_CLASSES, FEATURES), "fc.bias": torch.zeros(_CLASSES)}
+    file = io.BytesIO()
+    torch.save(tensors, file)
+    file.seek(0)
+    return FeatureExtractorInceptionV3("inception-v3-compat", [str(FEATURES)], feature_extractor_weights_path=file)
 
 
 class InceptionFeatures:
@@ -34,13 +51,10 @@ class InceptionFeatures:
 
     def __init__(self, device: torch.device | None = None):
         self.device = device or pick_device()
-        tensors = weights.load("inception-fid")
-        # The library's network ends in a classifier, which is neither in the cache nor ever reached.
-        tensors |= {"fc.weight": torch.zeros(_CLASSES, FEATURES), "fc.bias": torch.zeros(_CLASSES)}
-        file = io.BytesIO()
-        torch.save(tensors, file)
-        file.seek(0)
-        self.network = FeatureExtractorInceptionV3("inception-v3-compat", [str(FEATURES)], feature_extractor_weights_path=file)
+        self.network = library_network()
+        for block in self.network.modules():
+            if isinstance(block, BasicConv2d):  # a fixed normalisation can be part of the weights: one pass less over its image
+                block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()
         self.network.to(device=self.device, memory_format=torch.channels_last)
 
     def __call__(self, images: NDArray[np.floating]) -> NDArray[np.float64]:
