@@ -35,8 +35,6 @@ SMALLEST: Final = {"vgg": 16, "alex": 31}
 """Pixels below which a layer of the backbone has none left."""
 
 _BACKBONES = {"vgg": (pretrained_networks.vgg16, "lpips-vgg16"), "alex": (pretrained_networks.alexnet, "lpips-alexnet")}
-_COLUMNS = 1 << 16  # features multiplied at a time: few enough for float32 sums, and for the memory
-_CANCELLED = 1e-5  # below this share of the norms, a squared distance from a matrix product has too few digits left
 
 
 class LpipsNetwork:
@@ -72,7 +70,8 @@ class LpipsNetwork:
             return torch.stack([(a - b).square().flatten(1).sum(1) for a, b in pairs]).sum(0)
 
     def features(self, images: NDArray[np.floating], file: Path | None = None) -> NDArray[np.floating]:
-        """One row an image, (N, D) float32; the squared Euclidean distance of two rows is the LPIPS of the two images.
+        """One row an image, (N, D) float32; the squared Euclidean distance of two rows is the LPIPS of the two images, see
+        :func:`evaluation.privacy.search.squared_distance`.
 
         D grows with the pixels: 499 712 at 64 and 1 998 848 at 128 pixels for VGG (2 and 8 MB an image), 31 872 and 148 608
         for AlexNet.
@@ -80,7 +79,7 @@ class LpipsNetwork:
         Args:
             images: (N, H, W) in [-1, 1].
             file: where there are too many for the memory: a ``.npy`` file that the features are written to in float16, half the
-                size, at a loss below 1e-4 in the distances; it is returned memory-mapped, for :func:`pairwise_lpips`.
+                size, at a loss below 1e-4 in the distances; it is returned memory-mapped.
 
         Raises:
             DataError: wrong shape, values that are not finite or far outside [-1, 1], images too small for the backbone.
@@ -111,27 +110,6 @@ class LpipsNetwork:
             lpips.normalize_tensor(output) * (head / output[0, 0].numel()).sqrt()
             for output, head in zip(outputs, self.heads, strict=True)
         ]
-
-
-def pairwise_lpips(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """LPIPS of all pairs, (n, D) and (m, D) features to (n, m).
-
-    A distance for :func:`evaluation.privacy.search.patient_distances`, with features in place of images. It is
-    |a-b|² = |a|² + |b|² - 2·a·b; where that cancels, the difference itself is summed, so that a copy has the distance 0.
-
-    Args:
-        first, second: of :meth:`LpipsNetwork.features`, also memory-mapped; both are read some columns at a time.
-    """
-    norms = np.zeros((len(first), len(second)))
-    products = np.zeros_like(norms)
-    for start in range(0, first.shape[1], _COLUMNS):
-        a, b = (np.asarray(rows[:, start : start + _COLUMNS], dtype=np.float32) for rows in (first, second))
-        norms += np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b)
-        products += a @ b.T
-    squares = norms - 2 * products
-    for i, j in np.argwhere(squares <= _CANCELLED * norms):
-        squares[i, j] = np.square(first[i].astype(np.float64) - second[j]).sum()
-    return squares
 
 
 def _heads(kind: Kind) -> list[Tensor]:

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cmr.errors import DataError
-from evaluation.networks.lpips import LpipsNetwork, pairwise_lpips
+from evaluation.networks.lpips import LpipsNetwork
 from evaluation.networks.weights import load
-from evaluation.privacy.search import patient_distances
+from evaluation.privacy.search import patient_distances, squared_distance
 
 SIZES = {"vgg": (499_712, 1_998_848), "alex": (31_872, 148_608)}
 NAMES = {"vgg": "lpips-vgg16", "alex": "lpips-alexnet"}
@@ -46,17 +46,17 @@ def test_squared_distances_of_features_are_lpips(network, pictures, noisy, tmp_p
     first, second = network.features(pictures), network.features(noisy)
     assert first.dtype == np.float32
     expected = np.array([distance(network, pictures, np.roll(noisy, -shift, axis=0)) for shift in range(3)])
-    found = pairwise_lpips(first, second)
+    found = squared_distance(first, second)
     for shift in range(3):
         np.testing.assert_allclose(found[np.arange(3), (np.arange(3) + shift) % 3], expected[shift], atol=1e-5)
-    np.testing.assert_array_equal(np.diag(pairwise_lpips(first, first)), 0)
+    np.testing.assert_array_equal(np.diag(squared_distance(first, first)), 0)
 
     stored = network.features(noisy, tmp_path / "features.npy")
     assert isinstance(stored, np.memmap)
     assert stored.dtype == np.float16
-    np.testing.assert_allclose(pairwise_lpips(first, stored), found, atol=1e-4)
+    np.testing.assert_allclose(squared_distance(first, stored), found, atol=1e-4)
 
-    nearest = patient_distances(first, second, np.array(["a", "b", "b"]), distance=pairwise_lpips, block=2)
+    nearest = patient_distances(first, second, np.array(["a", "b", "b"]), distance=squared_distance, block=2)
     np.testing.assert_allclose(nearest.nearest, [found[:, 0], found[:, 1:].min(axis=1)], atol=1e-6)
 
 
