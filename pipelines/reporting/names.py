@@ -113,6 +113,7 @@ PRIVACY_EXTRA = {
     "closer_to_train_p_value": Metric("… p-value of so much", "one-sided, by redrawing", digits=3, ideal="not below 0.05"),
     "closer_to_train_over_floor": Metric("… more than test images", "points of 1", digits=3, ideal="0"),
     "c_t": Metric("C_T, copying test", "negative: copies", digits=2, ideal="not below 0"),
+    "nearer_than_holdout": Metric("… nearer than the hold-out", "share of pairs", digits=3, ideal="0.5; near 1 for copies"),
     "lpips_nndr": Metric(
         "NNDR by LPIPS", "second neighbour: another patient", digits=3, ideal="as the floor; near 0 for copies"
     ),
