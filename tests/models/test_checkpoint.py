@@ -173,7 +173,7 @@ def test_a_real_network_comes_back(tmp_path, ddpm_network):
     images, masks, t = torch.zeros(1, 1, 16, 16), torch.zeros(1, 4, 16, 16), torch.tensor([10])
     with torch.no_grad():
         pair = [net.denoising_error(images, masks, t, torch.ones_like(images))[0] for net in (network, loaded)]
-    assert torch.equal(*pair)
+    assert torch.allclose(*pair, atol=1e-5)  # weights of a loaded network lie in another order, and sums with them
     assert loaded.config == ddpm_network
 
 
