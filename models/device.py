@@ -30,6 +30,14 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return contextlib.nullcontext()
 
 
+def weights_cast_once(device: torch.device) -> AbstractContextManager:
+    """Keeps the weights that :func:`autocast` has cast from one network pass inside to the next; the weights must not change.
+
+    PyTorch drops them when the outermost mixed precision ends, so this is one, which itself changes no precision.
+    """
+    return torch.autocast(device.type, enabled=False)
+
+
 @contextlib.contextmanager
 def memory_advice(parameter: str, value: int) -> Iterator[None]:
     """Turns running out of memory inside into a :class:`DataError` that says which parameter to lower.

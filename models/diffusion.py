@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.config import ScheduleSettings
 from models.data import Randoms
+from models.device import weights_cast_once
 
 SAMPLERS = ("ddpm", "ddim", "dpm++")
 Watch = Callable[[float, Callable[[], Tensor]], None]
@@ -95,11 +96,12 @@ def denoise(
     x = seeded_noise(shape, randoms, device)
     # The deterministic samplers refuse, or do not need, a source of noise.
     noise = {"generator": randoms} if sampler == "ddpm" else {}
-    for t in scheduler.timesteps:
-        if watch:
-            watch(1 - (int(t) + 1) / schedule.config.num_train_timesteps, partial(_as_is, x))
-        prediction = predict(x, t.expand(len(x)).to(device)).float()
-        x = scheduler.step(prediction, t, x, **noise).prev_sample
+    with weights_cast_once(device):
+        for t in scheduler.timesteps:
+            if watch:
+                watch(1 - (int(t) + 1) / schedule.config.num_train_timesteps, partial(_as_is, x))
+            prediction = predict(x, t.expand(len(x)).to(device)).float()
+            x = scheduler.step(prediction, t, x, **noise).prev_sample
     if watch:
         watch(1.0, partial(_as_is, x))
     return x

@@ -16,7 +16,7 @@ from cmr.labels import CLASSES
 from models.base import Generator
 from models.config import Precision
 from models.data import Randoms
-from models.device import autocast
+from models.device import autocast, weights_cast_once
 from models.diffusion import Watch, draw_times_and_noise, seeded_noise
 from models.guidance import guided
 from models.monai_networks import ControlNet, DiffusionModelUNet
@@ -148,7 +148,8 @@ class FlowMatching(Generator):
         noise = seeded_noise(self.noise_shape(masks.shape[-1]), randoms, masks.device)
         together = 1 if sampler == "dopri5" else len(noise)
         parts = zip(noise.split(together), masks.split(together), strict=True)
-        return torch.cat([solve(*part) for part in parts]).clamp(-1, 1)
+        with weights_cast_once(masks.device):
+            return torch.cat([solve(*part) for part in parts]).clamp(-1, 1)
 
 
 def path(images: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:

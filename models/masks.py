@@ -53,6 +53,7 @@ class MaskDDPM(MaskGenerator):
             num_res_blocks=config.residual_blocks,
             num_head_channels=config.head_channels,
             norm_num_groups=config.norm_groups,
+            use_flash_attention=True,  # at the paper's 32 × 32 places the matrix of all pairs takes most of a pass
         )
         self.config = config
         self.schedule = noise_schedule(config.schedule)

@@ -211,9 +211,9 @@ def ema_decay(decay: float, step: int) -> float:
 
 def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
-    return kind(
-        [p for p in network.parameters() if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    trained = [p for p in network.parameters() if p.requires_grad]
+    # Fused: one pass over weights, gradient and moments instead of a dozen, which for the LDM were a third of a step on a CPU.
+    return kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 @torch.no_grad()

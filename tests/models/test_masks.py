@@ -1,6 +1,7 @@
 """The mask DDPM."""
 
 import torch
+from torch import nn
 
 from models.data import one_hot
 from models.masks import MaskDDPM, MaskNetwork
@@ -14,6 +15,26 @@ def test_the_papers_network_has_attention_at_the_two_deepest_levels():
     assert ["Attn" in kind for kind in kinds] == [False, False, True, True]
     assert [len(block.resnets) for block in network.unet.down_blocks] == [2, 2, 2, 2]
     assert network.unet.conv_in.conv.in_channels == network.unet.out[-1].conv.out_channels == 4
+
+
+def test_attention_that_forms_no_matrix_of_pairs_computes_what_one_with_it_does(mask_network):
+    network = MaskDDPM(mask_network)
+    for parameter in network.parameters():  # the last layer begins at zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    blocks = [module for module in network.modules() if hasattr(module, "use_flash_attention")]
+    assert blocks
+    assert all(block.use_flash_attention for block in blocks)
+    x, t = torch.randn(2, 4, 16, 16), torch.tensor([3, 800])
+
+    def output_and_gradient():
+        y = network.unet(x, t)
+        return y.detach(), nn.utils.parameters_to_vector(torch.autograd.grad(y.square().mean(), list(network.parameters())))
+
+    fast = output_and_gradient()
+    for block in blocks:
+        block.use_flash_attention = False
+    for ours, plain in zip(fast, output_and_gradient(), strict=True):
+        assert (ours - plain).norm() < 1e-5 * plain.norm()
 
 
 def test_samples_are_label_maps_independent_of_the_batch(mask_network):

@@ -1,5 +1,6 @@
 """The training loop: resuming, averaging, choosing, stopping."""
 
+import copy
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from cmr.errors import DataError
 from models.checkpoint import load_state
 from models.config import AugmentSettings
-from models.data import SliceBatches
+from models.data import SliceBatches, step_randoms
 from models.ddpm import DDPM
 from models.fm import FlowMatching, FlowNetwork
 from models.ldm import LDM, LDMNetwork
@@ -86,6 +87,34 @@ def test_a_killed_run_resumes_to_the_same_weights(name, ddpm_network, mask_netwo
     assert [e.train_loss for e in resumed.history] == [e.train_loss for e in whole.history]
     assert (resumed.best_step, resumed.best_score) == (whole.best_step, whole.best_score)
     assert all(torch.equal(resumed.weights[key], whole.weights[key]) for key in whole.weights)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw"])
+def test_the_weights_are_those_of_a_loop_written_by_hand(optimiser, mask_network, train_settings, tmp_path):
+    """Parameter by parameter what the loop does for all of them in one call: the optimiser's step and the average."""
+    settings = train_settings(optimiser=optimiser, epochs=3, weight_decay=0.01, ema=0.9, gradient_clip=0.5)
+    torch.manual_seed(0)
+    network = MaskDDPM(mask_network)
+    plain, average = copy.deepcopy(network), copy.deepcopy(network)
+    trained = train(
+        network, lambda _, masks, randoms: network.loss(masks, randoms), batches(), settings, seed=7, state=tmp_path / "s.pt"
+    )
+
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimiser]
+    stepper = kind(plain.parameters(), lr=1.0, weight_decay=0.01, foreach=False, fused=False)
+    for step in range(9):
+        stepper.param_groups[0]["lr"] = learning_rate(settings, step, 9)
+        stepper.zero_grad()
+        randoms = step_randoms(7, step, 4)
+        plain.loss(batches()(step, randoms)[1], randoms).backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        stepper.step()
+        decay = ema_decay(0.9, step)
+        for kept, new in zip(average.parameters(), plain.parameters(), strict=True):
+            kept.data = decay * kept.data + (1 - decay) * new.data
+    assert trained.best_step == 9
+    for name, parameter in average.named_parameters():
+        assert torch.allclose(trained.weights[name], parameter, atol=1e-5), name
 
 
 class Slope(nn.Module):

@@ -1,0 +1,61 @@
+"""Mixed precision."""
+
+import contextlib
+from collections import Counter
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from models.fm import FlowMatching, FlowNetwork
+from models.masks import MaskDDPM
+
+
+class _Casts(TorchDispatchMode):
+    """Counts how often each parameter is cast to bfloat16."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.names = {parameter.data_ptr(): name for name, parameter in network.named_parameters()}
+        self.found = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        cast = func is torch.ops.aten._to_copy.default and kwargs.get("dtype") is torch.bfloat16
+        if cast and (name := self.names.get(args[0].data_ptr())):
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=["masks", "fm"])
+def drawing(request, mask_network):
+    """A network and a call that draws two of its samples in four network passes, mixed."""
+    masks = request.param == "masks"
+    network = MaskDDPM(mask_network) if masks else FlowMatching(FlowNetwork((8, 16), 1, (False, True), 1, 16, 4, 8, 1000))
+    for parameter in network.eval().parameters():  # layers that begin at zero would hide what comes before them
+        torch.nn.init.normal_(parameter, std=0.1)
+    if masks:
+        return network, lambda: network.sample(16, [1, 2], sampler="ddim", steps=4, precision="bf16")
+    given = torch.eye(4)[torch.arange(2 * 16 * 16).view(2, 16, 16) % 4].movedim(-1, 1).contiguous()
+    return network, lambda: network.sample(given, [1, 2], sampler="midpoint", steps=2, precision="bf16")
+
+
+def test_a_drawing_casts_each_weight_once_and_draws_what_it_would_without_keeping_it(drawing, monkeypatch):
+    network, draw = drawing
+    with _Casts(network) as once:
+        kept = draw()
+    for module in ("models.diffusion", "models.fm"):
+        monkeypatch.setattr(f"{module}.weights_cast_once", lambda device: contextlib.nullcontext())
+    with _Casts(network) as often:
+        assert torch.equal(draw(), kept)
+    assert set(once.found.values()) == {1}
+    assert once.found.keys() == often.found.keys()
+    assert all(count >= 4 for count in often.found.values())
+
+
+def test_weights_that_changed_are_cast_anew(drawing):
+    network, draw = drawing
+    before = draw()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.5)
+    assert not torch.equal(draw(), before)
