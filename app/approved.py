@@ -46,7 +46,11 @@ class Approved:
         pixel_mm: their distance.
         card: its model card, in Markdown.
         figures: axis -> name -> figure, as the gate reads them (:func:`mlops.gate.figures_of`).
-        version: with all its tags.
+        licences: of the data that it was trained on.
+        train_on: the datasets that it was trained on.
+        run_key: identifies the training.
+        digest: identifies the package.
+        revision: git commit of the training; empty where it is unknown.
     """
 
     model: str
@@ -56,7 +60,11 @@ class Approved:
     pixel_mm: float
     card: str
     figures: Mapping[str, Mapping[str, Nested]]
-    version: registry.Version
+    licences: tuple[str, ...]
+    train_on: tuple[str, ...]
+    run_key: str
+    digest: str
+    revision: str
     _network: Any
     _settings: Any
     _inhouse: Path
@@ -198,7 +206,11 @@ def load_approved(root: Path, model: str) -> Approved:
         pixel_mm=section("slices", SliceSettings, root).field_of_view_mm / int(version.tags["syncmri.size"]),
         card=(folder / "card.md").read_text(encoding="utf-8"),
         figures=json.loads((folder / "figures.json").read_text(encoding="utf-8")),
-        version=version,
+        licences=_words(version.tags.get("syncmri.licences", "")),
+        train_on=_words(version.tags.get("syncmri.train_on", "")),
+        run_key=version.tags["syncmri.run_key"],
+        digest=version.tags[registry.DIGEST],
+        revision=version.tags.get("syncmri.revision", ""),
         _network=package.network,
         _settings=package.settings,
         _inhouse=inhouse,
@@ -222,6 +234,10 @@ def _unwrapped(folder: Path) -> Any:
         return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True).unwrap_python_model()
     finally:
         sys.path[:] = path
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (word.strip() for word in text.split(","))))
 
 
 def _finite(guidance: float) -> float:

@@ -89,14 +89,15 @@ def _provenance(about: Datasheet) -> dict[str, Any]:
 
 
 def _of_model(model: Approved) -> dict[str, Any]:
-    tags = {name: model.version.tags.get(f"syncmri.{name}", "") for name in ("package", "run_key", "revision")}
     return {
         "name": registered_name(model.model),
         "version": model.number,
         "approved_by_override": model.override,
-        "trained_on": model.version.tags.get("syncmri.train_on", ""),
-        "licences": model.version.tags.get("syncmri.licences", ""),
-        **tags,
+        "trained_on": ", ".join(model.train_on),
+        "licences": ", ".join(model.licences),
+        "package": model.digest,
+        "run_key": model.run_key,
+        "revision": model.revision,
     }
 
 
@@ -189,8 +190,7 @@ def _cells(figure: Mapping[str, Any]) -> str:
 
 
 def _licences(about: Datasheet) -> Iterator[str]:
-    of_models = [model.version.tags.get("syncmri.licences", "") for model in about.models]
-    known = sorted({name.strip() for names in [*of_models, about.conditions.licence] for name in names.split(",")} - {""})
+    known = sorted({about.conditions.licence, *(name for model in about.models for name in model.licences)} - {""})
     yield (
         f"The data that this set was made from stands under: {', '.join(known) or 'no licence that the project names'}. The "
         "set is given on under the same terms: a licence that forbids commercial use (NC) or asks to share alike (SA) does so "

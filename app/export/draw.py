@@ -83,7 +83,7 @@ def draw_images(
             "labelled": True,
             "generator": model.model,
             "version": model.number,
-            "model": model.version.tags["syncmri.run_key"],
+            "model": model.run_key,
             "seed": seeds[kept],
             "sampler": model.sampler,
             "steps": model.steps if steps is None else steps,

@@ -125,7 +125,7 @@ class Desk:
             approved=reason is None,
             reason=reason,
             approved_by_override=approved.override,
-            licences=self._licences(),
+            licences=list(approved.licences),
             size=size,
             pixel_mm=approved.pixel_mm,
             input="a number of masks" if of_masks else f"masks: labels (N, {size}, {size}) or one-hot (N, 4, {size}, {size})",
@@ -152,7 +152,7 @@ class Desk:
             model=registered_name(self.approved.model),
             version=self.approved.number,
             approved_by_override=self.approved.override,
-            licences=self._licences(),
+            licences=list(self.approved.licences),
             sampler=self.approved.sampler,
             steps=self.approved.steps if steps is None else steps,
             seed=seed,
@@ -173,6 +173,3 @@ class Desk:
     def _check_steps(self, steps: int | None) -> None:
         if steps is not None and steps > self.approved.most_steps:
             raise DataError(f"steps: {steps}; {self.approved.name} takes 1 to {self.approved.most_steps}")
-
-    def _licences(self) -> list[str]:
-        return [licence for licence in self.approved.version.tags.get("syncmri.licences", "").split(",") if licence]

@@ -61,7 +61,7 @@ def _store(one: Drawn, source: str) -> SliceStore:
         "labelled": True,
         "generator": one.approved.model,
         "version": one.approved.number,
-        "model": one.approved.version.tags["syncmri.run_key"],
+        "model": one.approved.run_key,
         "seed": one.seed,
         "sampler": one.approved.sampler,
         "steps": one.steps,

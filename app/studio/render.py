@@ -38,8 +38,8 @@ def results(drawn: Sequence[Drawn]) -> str:
         {
             "one": one,
             "approved": one.approved,
-            "licences": one.approved.version.tags.get("syncmri.licences", ""),
-            "train_on": one.approved.version.tags.get("syncmri.train_on", ""),
+            "licences": ", ".join(one.approved.licences),
+            "train_on": ", ".join(one.approved.train_on),
             "mask": mask_url(one.mask),
             "layer": mask_url(one.mask, transparent=True),
             "image": None if one.image is None else grey_url(one.image),
