@@ -1,25 +1,29 @@
 """What happens at each button of the studio: answers for the page's components, faults as messages in the page."""
 
 import secrets
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from app.studio import render
-from app.studio.bundle import FORMATS, write_bundle
+from app.studio.access import visitor_of
+from app.studio.bundle import FORMATS
+from app.studio.downloads import Downloads
 from app.studio.drawing import Drawn, draw
 from app.studio.pictures import from_text, to_text
 from app.studio.shelf import Offer, Shelf, approved_generators
+from app.studio.uploads import Uploads
 from cmr.errors import DataError
 from evaluation.validity import CHECKS, check_anatomy
 from mlops.connection import TrackingError
 from mlops.gate import MASKS
 from mlops.lineage import note_export
+from models.registry import GENERATORS
 
 SEED_MOST = 2**32 - 1  # JavaScript has whole numbers up to 2^53
+_STEPS_MOST = 1000
 _FAULTS = {
     "components": "a structure is in several pieces",
     "holes": "a structure has a hole",
@@ -49,11 +53,12 @@ class Desk:
     """The handlers; all that differs between two open pages is in their arguments.
 
     Args:
-        scratch: an existing folder for the files that are offered for download.
+        scratch: an existing folder for uploads while they are read, and for the archives that are offered for download.
     """
 
     def __init__(self, shelf: Shelf, scratch: Path):
-        self.shelf, self._scratch = shelf, scratch
+        self.shelf = shelf
+        self.uploads, self.downloads = Uploads(shelf, scratch), Downloads(shelf, scratch)
 
     def opened(self) -> tuple[Any, Any, Any, str, str]:
         """What is offered, generators to choose, an empty mask, what is missing, a first message."""
@@ -88,81 +93,81 @@ class Desk:
         if not gone:
             return offers, select, missing, gr.skip(), gr.skip(), gr.skip()
         text = f"No longer approved: {', '.join(gone)}. What was drawn with it is not shown any longer."
-        return offers, select, missing, render.message(text, "fault"), gr.update(value=None, interactive=False), Shown()
+        return offers, select, missing, render.message(text, "fault"), render.download(), Shown()
 
-    def sample(self, seed: float | None) -> tuple[Any, Any, str]:
+    def sample(self, seed: object) -> tuple[Any, Any, str]:
         """A mask of the mask model for the editor."""
         try:
             number = _seed(seed)
             mask = self.shelf.sample_mask(number)
             text = to_text(mask)
             origin = Origin(text, number, self.shelf.take(MASKS).number)
+            self._note([(MASKS, origin.number)], {"what": "mask sampled in the studio", "count": 1, "format": "png"})
             return text, origin, render.message(f"Sampled by the mask model from the seed {number}. {_anatomy(text)}")
         except DataError as error:
             return gr.skip(), gr.skip(), render.message(str(error), "fault")
 
-    def upload(self, file: str) -> tuple[Any, Any, Any, str]:
-        """The masks of a file, the first of them for the editor; the file itself, perhaps a patient's, is not kept."""
-        path = Path(file)
+    def upload(self, key: object, request: gr.Request) -> tuple[Any, Any, Any, str]:
+        """The masks of the file that the visitor sent, the first of them for the editor."""
         try:
-            masks = [to_text(mask) for mask in self.shelf.read_masks(path)]
+            upload = self.uploads.take(_visitor(request), str(key))
+            if upload.fault:
+                raise DataError(upload.fault)
         except DataError as error:
             return gr.skip(), gr.skip(), gr.skip(), render.message(str(error), "fault")
-        finally:
-            path.unlink(missing_ok=True)
+        masks = upload.masks
         first = len(masks) // 2  # the middle of a stack shows most of the heart
         several = f"slice {first + 1} of {len(masks)} with a heart; choose another below. " if len(masks) > 1 else ""
         slices = gr.update(visible=len(masks) > 1, maximum=max(2, len(masks)), value=first + 1)  # a slider needs two ends
-        return masks[first], masks, slices, render.message(f"{path.name}: {several}{_anatomy(masks[first])}")
+        return masks[first], list(masks), slices, render.message(f"{upload.name}: {several}{_anatomy(masks[first])}")
 
-    def choose(self, masks: Sequence[str], number: int) -> tuple[Any, str]:
+    def choose(self, masks: Sequence[str], number: object) -> tuple[Any, str]:
         """Another slice of the uploaded masks."""
-        if not 1 <= number <= len(masks):
+        try:
+            number = _whole(number, "The slice", 1, len(masks)) if masks else 0
+        except DataError as error:
+            return gr.skip(), render.message(str(error), "fault")
+        if not masks:
             return gr.skip(), render.message("No mask is uploaded.", "fault")
         mask = masks[number - 1]
         return mask, render.message(f"Slice {number} of {len(masks)}. {_anatomy(mask)}")
 
-    def painted(self, mask: str) -> str:
+    def painted(self, mask: object) -> str:
         """What there is to say of a mask after a stroke."""
         return render.message(f"Painted by hand. {_anatomy(mask)}")
 
     def draw(
         self,
-        mask: str,
-        chosen: Sequence[str],
-        seed: float | None,
-        steps: float | None,
+        mask: object,
+        chosen: object,
+        seed: object,
+        steps: object,
         origin: Origin,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how gradio finds it)
     ) -> tuple[str, Any, Any, Any]:
         """An image of each chosen generator: the pictures, the archive of them, what is shown, the models' cards."""
         try:
             labels, number = from_text(mask), _seed(seed)
-            if not chosen:
-                raise DataError("Choose at least one generator.")
+            models, count = self._chosen(chosen), _whole(steps or 0, "The number of steps", 0, _STEPS_MOST) or None
             drawn: list[Drawn] = []
-            for place, model in enumerate(chosen):
+            for place, model in enumerate(models):
 
                 def told(done: float, place: int = place, model: str = model) -> None:
-                    progress((place + done) / len(chosen), desc=f"{model.upper()} draws")
+                    progress((place + done) / len(models), desc=f"{model.upper()} draws")
 
                 approved = self.shelf.take(model)
-                drawn.append(draw(approved, labels, number, int(steps) if steps else None, told))
+                drawn.append(draw(approved, labels, number, count, told))
                 self.shelf.take(model)  # raises if it was demoted in the meantime
+            key, shown = self._bundle(drawn, origin if origin.mask == mask else None, request)
+            if shown.versions:
+                about = {"what": "images drawn in the studio", "count": shown.pictures, "format": " and ".join(FORMATS)}
+                self._note(shown.versions, about)
             page = render.results(drawn)
-            archive, shown = self._bundle(drawn, origin if origin.mask == mask else None)
         except DataError as error:
-            return render.message(str(error), "fault"), gr.update(value=None, interactive=False), Shown(), gr.skip()
+            return render.message(str(error), "fault"), render.download(), Shown(), gr.skip()
         cards = "\n\n---\n\n".join(one.approved.card for one in drawn)
-        return page, gr.update(value=archive, interactive=archive is not None), shown, cards
-
-    def downloaded(self, shown: Shown) -> None:
-        """Every version that had a part in it is told so: `syncmri lineage` lists the download."""
-        try:
-            about = {"what": "download from the studio", "count": shown.pictures, "format": " and ".join(FORMATS)}
-            note_export(self.shelf.root, shown.versions, about | {"out": "a browser"})
-        except TrackingError as error:
-            gr.Warning(f"The download could not be noted in the registry: {error}")
+        return page, render.download(key), shown, cards
 
     def registry(self) -> str:
         try:
@@ -170,8 +175,34 @@ class Desk:
         except TrackingError as error:
             return render.message(str(error), "fault")
 
-    def _bundle(self, drawn: Sequence[Drawn], origin: Origin | None) -> tuple[str | None, Shown]:
-        """The archive of what may be seen, if anything, and what stands for it in the registry."""
+    def left(self, request: gr.Request) -> None:
+        """The page was closed: nothing that was offered to it stays."""
+        self.downloads.drop(str(request.session_hash))
+
+    def _chosen(self, chosen: object) -> list[str]:
+        """The generators that a browser asks for, each once.
+
+        Raises:
+            DataError: none, or one that there is not.
+        """
+        names = list(dict.fromkeys(chosen)) if isinstance(chosen, list) else []
+        if not names:
+            raise DataError("Choose at least one generator.")
+        for name in names:
+            if name not in GENERATORS:
+                raise DataError(f"There is no generator called '{str(name)[:40]}'. Known: {', '.join(GENERATORS)}.")
+        return names
+
+    def _note(self, versions: Sequence[tuple[str, int]], about: Mapping[str, Any]) -> None:
+        """Every version that had a part in what the page is about to get is told so: ``syncmri lineage`` lists it.
+
+        Raises:
+            TrackingError: it can't be noted; then nothing is handed out.
+        """
+        note_export(self.shelf.root, versions, {**about, "out": "a browser"})
+
+    def _bundle(self, drawn: Sequence[Drawn], origin: Origin | None, request: gr.Request) -> tuple[str | None, Shown]:
+        """The key of an archive of what may be seen, if anything, and what stands for it in the registry."""
         seen = [one for one in drawn if one.image is not None]
         source = self.shelf.take(MASKS) if origin else None
         if source and origin and source.number != origin.number:
@@ -181,9 +212,9 @@ class Desk:
             versions.append((MASKS, source.number))
         if not seen:
             return None, Shown()
-        path = self._scratch / f"syncmri-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.zip"
-        write_bundle(path, seen, source, origin.seed if origin else 0)
-        return str(path), Shown(tuple(versions), len(seen))
+        visitor, session = _visitor(request), str(request.session_hash)
+        key = self.downloads.offer(visitor, session, seen, source, origin.seed if origin else 0)
+        return key, Shown(tuple(versions), len(seen))
 
 
 def _choices(generators: Sequence[Offer], chosen: Sequence[str]) -> Any:
@@ -197,13 +228,23 @@ def new_seed() -> int:
     return secrets.randbelow(10_000)
 
 
-def _seed(value: float | None) -> int:
-    if value is None or value != int(value) or not 0 <= value <= SEED_MOST:
-        raise DataError(f"The seed {value} is not a whole number from 0 to {SEED_MOST}.")
-    return int(value)
+def _visitor(request: gr.Request) -> str:
+    assert request.request is not None
+    return visitor_of(request.request.scope)
 
 
-def _anatomy(mask: str) -> str:
+def _seed(value: object) -> int:
+    return _whole(value, "The seed", 0, SEED_MOST)
+
+
+def _whole(value: object, what: str, least: int, most: int) -> int:
+    """A number that a browser sent, whatever it sent."""
+    if isinstance(value, int | float) and least <= value <= most and value == int(value):
+        return int(value)
+    raise DataError(f"{what} is not a whole number from {least} to {most}.")
+
+
+def _anatomy(mask: object) -> str:
     try:
         checks = check_anatomy(from_text(mask)[None]).iloc[0]
     except DataError:

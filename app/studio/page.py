@@ -18,9 +18,11 @@ No picture here is a scan of a person; none may be used for a diagnosis.</p>
 """
 _SHADE = "() => { document.body.classList.toggle('dark') }"
 _OVERLAY = "value => { document.documentElement.style.setProperty('--overlay', value) }"
+# The desk checks itself what arrives: Gradio's checks end in a trace of the stack in the log, for whoever likes to fill it.
+_OWN: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 # Everything runs alone: networks share the processor or the GPU, and two at once would be no faster.
-_ALONE: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
-_LIGHT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+_ALONE: dict[str, Any] = _OWN | {"concurrency_id": "network", "concurrency_limit": 1}
+_LIGHT: dict[str, Any] = _OWN | {"show_progress": "hidden"}
 
 
 def theme() -> gr.themes.Base:
@@ -62,7 +64,7 @@ def css() -> str:
 
 def build(desk: Desk) -> gr.Blocks:
     """The page, ready to be mounted."""
-    with gr.Blocks(title="SynCMRI studio", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title="SynCMRI studio", analytics_enabled=False) as page:
         with gr.Row(elem_id="head"):
             gr.HTML(_HEAD, padding=False)
             shade = gr.Button("Light / dark", size="sm", elem_id="shade")
@@ -86,11 +88,9 @@ def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
             with gr.Row(elem_classes="line"):
                 mask_seed = _seed_box("Seed of the mask")
                 sample = gr.Button("Sample a mask", min_width=120)
-            upload = gr.UploadButton("Upload a mask (NIfTI, PNG)", file_types=[".nii", ".gz", ".png"])
+            upload = gr.HTML("", html_template=render.picker(), js_on_load=_script("upload"), elem_id="upload")
             slices = gr.Slider(1, 2, step=1, label="Slice", visible=False)
-            editor = gr.HTML(
-                "", html_template=render.editor(), js_on_load=(_HERE / "editor.js").read_text(encoding="utf-8"), elem_id="mask"
-            )
+            editor = gr.HTML("", html_template=render.editor(), js_on_load=_script("editor"), elem_id="mask")
             note = gr.HTML(elem_id="note")
         with gr.Column(scale=4, min_width=420):
             with gr.Column(elem_id="ask"):
@@ -104,7 +104,7 @@ def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
             results = gr.HTML(elem_id="results")
             with gr.Row(elem_classes="line"):
                 overlay = gr.Slider(0, 1, value=0.45, step=0.05, label="Overlay", min_width=200)
-                download = gr.DownloadButton("Download (PNG, NIfTI, datasheet)", interactive=False, elem_id="download")
+                download = gr.HTML(render.download(), elem_id="download")
             with gr.Accordion("Model cards of what is shown", open=False):
                 cards = gr.Markdown("Draw an image first.")
     page.load(desk.opened, outputs=[offered, generators, editor, missing, results], **_LIGHT)
@@ -115,7 +115,7 @@ def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
         **_LIGHT,
     )
     sample.click(desk.sample, mask_seed, [editor, origin, note], **_ALONE)
-    upload.upload(desk.upload, upload, [editor, uploaded, slices, note], api_visibility="private")
+    upload.input(desk.upload, upload, [editor, uploaded, slices, note], **_OWN)
     slices.release(desk.choose, [uploaded, slices], [editor, note], **_LIGHT)
     editor.input(desk.painted, editor, note, **_LIGHT)
     another.click(new_seed, outputs=seed, **_LIGHT)
@@ -126,8 +126,18 @@ def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
         show_progress_on=results,
         **_ALONE,
     )
-    download.click(desk.downloaded, shown, **_LIGHT)
     overlay.change(None, overlay, js=_OVERLAY, api_visibility="private")
+    page.unload(desk.left)
+
+
+def events(page: gr.Blocks) -> dict[int, int]:
+    """How many values each event takes that a browser may send, by its number."""
+    own = {number: fn for number, fn in page.fns.items() if fn.fn and all(event != "unload" for _, event in fn.targets)}
+    return {number: len(fn.inputs) for number, fn in own.items()}
+
+
+def _script(name: str) -> str:
+    return (_HERE / f"{name}.js").read_text(encoding="utf-8")
 
 
 def _seed_box(label: str) -> gr.Number:

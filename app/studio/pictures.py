@@ -13,6 +13,8 @@ from cmr.labels import CLASSES, LV, MYO, RV
 
 COLOURS = {LV: (213, 94, 0), MYO: (0, 158, 115), RV: (86, 180, 233)}
 """Told apart by the colour-blind too (Okabe and Ito 2008); those of the report."""
+MOST_SIDE = 512
+"""Pixels a side of a mask that is drawn for."""
 _BACKGROUND = (17, 17, 17)
 
 
@@ -33,16 +35,18 @@ def to_text(mask: NDArray[np.uint8]) -> str:
     return "".join(map(str, mask.ravel()))
 
 
-def from_text(text: str | None) -> NDArray[np.uint8]:
-    """The inverse of :func:`to_text`.
+def from_text(text: object) -> NDArray[np.uint8]:
+    """The inverse of :func:`to_text`, of whatever a browser sends.
 
     Raises:
-        DataError: the text is no square mask, or shows no heart.
+        DataError: it is no text of a square mask of at most :data:`MOST_SIDE` pixels a side, or the mask shows no heart.
     """
-    text = text or ""
+    text = text if isinstance(text, str) else ""
     size = math.isqrt(len(text))
-    if size < 1 or size * size != len(text) or set(text) - set("0123456789"[:CLASSES]):
-        raise DataError(f"A mask of {len(text)} characters arrived; expected S × S digits from 0 to {CLASSES - 1}.")
+    if not 1 <= size <= MOST_SIDE or size * size != len(text) or set(text) - set("0123456789"[:CLASSES]):
+        raise DataError(
+            f"A mask of {len(text)} characters arrived; expected S × S digits from 0 to {CLASSES - 1}, S at most {MOST_SIDE}."
+        )
     mask = (np.frombuffer(text.encode("ascii"), np.uint8) - ord("0")).reshape(size, size)
     if not mask.any():
         raise DataError("The mask is empty: sample, upload or paint one first.")

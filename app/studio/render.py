@@ -55,6 +55,16 @@ def message(text: str, kind: str = "note") -> str:
     return _page("message", text=text, kind=kind)
 
 
+def download(key: str | None = None) -> str:
+    """The link to an archive, or a button without effect where there is none."""
+    return _page("download", key=key)
+
+
+def picker() -> str:
+    """The button for a file, which ``upload.js`` sends."""
+    return _page("upload")
+
+
 def missing(offers: Sequence[Offer]) -> str:
     """The models that can't be used now, and why."""
     return _page("missing", offers=[offer for offer in offers if offer.number is None])

@@ -1,7 +1,12 @@
 """The studio as a web server of this machine alone: the page, the report, and no way out to another host."""
 
+import asyncio
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,46 +15,84 @@ os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import HTMLResponse, Response
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.studio import render
+from app.studio.access import UPLOAD, PageRequests, visitor_of, with_visitors
 from app.studio.desk import Desk
-from app.studio.page import build, css, theme
+from app.studio.page import LOOK_SECONDS, build, css, events, theme
 from app.studio.shelf import Shelf
 from cmr.errors import DataError
 
 _OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
-_LARGEST_UPLOAD = "64mb"
 _NO_REPORT = "There is no report yet: reports/report.html is written at the end of `syncmri run`."
 
 
 def make_app(root: Path, scratch: Path) -> ASGIApp:
     """The studio of the project at ``root``; ``scratch`` is a folder for uploads and downloads."""
+    desk = Desk(Shelf(root), scratch)
+    page = build(desk)
+    return _OwnOnly(with_visitors(PageRequests(program(desk, page, scratch), events(page))))
+
+
+def program(desk: Desk, page: gr.Blocks, scratch: Path) -> FastAPI:
+    """The page's program with all of Gradio's routes; :class:`PageRequests` stands between it and the network."""
     os.environ["GRADIO_TEMP_DIR"] = str(scratch)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=partial(_swept, desk))
 
     @app.get("/report")
     def report() -> Response:
         """Read anew each time: the next run replaces it."""
-        path = root / "reports" / "report.html"
+        path = desk.shelf.root / "reports" / "report.html"
         return HTMLResponse(path.read_text(encoding="utf-8") if path.is_file() else render.message(_NO_REPORT))
 
-    desk = Desk(Shelf(root), scratch)
+    @app.post(UPLOAD)
+    async def mask(request: Request, name: str) -> Response:
+        return await desk.uploads.receive(request, name)
+
+    @app.get("/download/{key}")
+    def download(request: Request, key: str) -> Response:
+        try:
+            content = desk.downloads.content(visitor_of(request.scope), key)
+        except DataError as error:
+            return PlainTextResponse(str(error), 404)
+        name = f"syncmri-{datetime.now(UTC):%Y%m%d-%H%M%S}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+        return Response(content, media_type="application/zip", headers=headers)
+
     gr.mount_gradio_app(
         app,
-        build(desk),
+        page,
         path="/",
         footer_links=[],
         run_history=False,
         ssr_mode=False,
         show_error=False,
-        max_file_size=_LARGEST_UPLOAD,
+        mcp_server=False,
+        pwa=False,
+        enable_monitoring=False,
         theme=theme(),
         css=css(),
     )
-    return _OwnOnly(app)
+    # Without it Gradio takes the page for one under construction, whose every path of a file it trusts.
+    page.has_launched = True
+    return app
+
+
+@asynccontextmanager
+async def _swept(desk: Desk, _: FastAPI) -> AsyncIterator[None]:
+    """While the server runs, what may no longer be downloaded is removed."""
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.to_thread(desk.downloads.sweep)
+
+    sweeping = asyncio.create_task(sweep())
+    yield
+    sweeping.cancel()
 
 
 def serve(root: Path, host: str, port: int) -> None:
@@ -77,7 +120,13 @@ class _OwnOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [("Content-Security-Policy", _OWN_ONLY), ("Referrer-Policy", "no-referrer")]
+                headers = [
+                    ("Content-Security-Policy", _OWN_ONLY),
+                    ("Referrer-Policy", "no-referrer"),
+                    ("X-Content-Type-Options", "nosniff"),
+                    ("Cross-Origin-Resource-Policy", "same-origin"),
+                    ("Cross-Origin-Opener-Policy", "same-origin"),
+                ]
                 message["headers"] = [*message["headers"], *((key.encode(), value.encode()) for key, value in headers)]
             await send(message)
 

@@ -102,17 +102,30 @@ class Shelf:
         mask: NDArray[np.uint8] = masks[0]
         return mask
 
-    def read_masks(self, path: Path) -> NDArray[np.uint8]:
-        """The masks with a heart (N, S, S) in a NIfTI or PNG file, on the generators' grid.
+    def check(self, model: str, number: int) -> None:
+        """Returns while a version, which was taken before, is the approved one.
 
         Raises:
-            DataError: the file is no mask, or no generator is approved; the message names the file without its folder.
+            NotApprovedError: it no longer is.
+            TrackingError: whether it still is can't be known.
+        """
+        if self.take(model).number != number:
+            raise NotApprovedError(f"Version {number} of {registry.registered_name(model)} is no longer approved.")
+
+    def read_masks(self, path: Path, name: str) -> NDArray[np.uint8]:
+        """The masks with a heart (N, S, S) in a NIfTI or PNG file, on the generators' grid.
+
+        Args:
+            name: how the message of a fault calls the file.
+
+        Raises:
+            DataError: the file is no mask, or no generator is approved.
         """
         try:
             size, pixel_mm = self.grid()
             return given_masks(path, size, pixel_mm)
         except DataError as error:
-            raise DataError(str(error).replace(str(path), path.name)) from None
+            raise DataError(str(error).replace(str(path), name)) from None
 
     def grid(self) -> tuple[int, float]:
         """S and the pixel distance in mm of the first approved generator, on whose grid masks are drawn by hand."""

@@ -75,7 +75,7 @@ def _says(page: Any, place: str, text: str) -> None:
 def _upload(page: Any, folder: Path) -> np.ndarray:
     mask = heart(np.random.default_rng(3), SIZE)
     Image.fromarray(mask).save(folder / "mask.png")
-    page.set_input_files("#left input[type=file]", folder / "mask.png")
+    page.set_input_files("#upload input[type=file]", folder / "mask.png")
     _says(page, "#note", "mask.png: Anatomy: plausible")
     return mask
 

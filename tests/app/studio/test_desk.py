@@ -1,5 +1,6 @@
 """What the studio's buttons do, on a project with approved models."""
 
+import io
 import re
 import zipfile
 from dataclasses import replace
@@ -16,11 +17,13 @@ from app.studio.desk import SEED_MOST, Desk, Origin, Shown
 from app.studio.drawing import FRAMES, Drawn, draw
 from app.studio.pictures import from_text, to_text
 from app.studio.shelf import Shelf
+from app.studio.uploads import Upload
 from cmr.errors import DataError
-from mlops.connection import connect
+from mlops.connection import TrackingError, connect
 from mlops.lineage import lineage
 from mlops.promotion import demote, promote
 from tests.app.approved_project import PATIENT, SIZE, consent_withdrawn
+from tests.app.studio.conftest import asking
 from tests.pipelines.report_project import heart
 
 HEART = heart(np.random.default_rng(3), SIZE)
@@ -87,13 +90,13 @@ def test_a_mask_of_other_pixels_is_brought_onto_the_grid(shelf: Shelf) -> None:
 
 
 def test_drawing_shows_every_chosen_generator(desk: Desk, tmp_path: Path) -> None:
-    page, button, shown, cards = desk.draw(to_text(HEART), ["ddpm", "ldm"], 4, 0, Origin(), _quiet)
+    page, button, shown, cards = desk.draw(to_text(HEART), ["ddpm", "ldm"], 4, 0, Origin(), asking(), _quiet)
     assert re.findall(r'data-model="(\w+)"', page) == ["ddpm", "ldm"]
     assert page.count("no near-copy of a training slice") == shown.pictures
     assert len(shown.versions) == shown.pictures
     assert cards.count("# ") > 1
     assert "http" not in page
-    assert bool(button["value"]) == bool(shown.pictures)
+    assert ('href="download/' in button) == bool(shown.pictures)
 
 
 @pytest.mark.parametrize(
@@ -104,17 +107,17 @@ def test_drawing_shows_every_chosen_generator(desk: Desk, tmp_path: Path) -> Non
         ((to_text(HEART), ["ddpm"], None, 0), "whole number"),
         ((to_text(HEART), ["ddpm"], -1, 0), "whole number"),
         ((to_text(HEART), ["ddpm"], SEED_MOST + 1, 0), "whole number"),
-        ((to_text(HEART), ["ddpm"], 4, 5000), "1 to 1000"),
+        ((to_text(HEART), ["ddpm"], 4, 5000), "0 to 1000"),
         ((to_text(HEART), ["fm"], 4, 0), "models:/syncmri-fm@approved does not exist"),
         ((to_text(HEART), ["gan"], 4, 0), "gan"),
         (("77", ["ddpm"], 4, 0), "2 characters"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_explained(desk: Desk, arguments: tuple, expected: str) -> None:
-    page, button, shown, _ = desk.draw(*arguments, Origin(), _quiet)
+    page, button, shown, _ = desk.draw(*arguments, Origin(), asking(), _quiet)
     assert 'class="message fault"' in page
     assert expected in page
-    assert button == {"__type__": "update", "value": None, "interactive": False}
+    assert button == render.download()
     assert shown == Shown()
 
 
@@ -144,34 +147,37 @@ def test_a_sampled_mask_goes_to_the_editor_with_its_seed(desk: Desk) -> None:
     pytest.fail("no mask in 20 draws")
 
 
-def test_an_uploaded_volume_is_read_and_not_kept(desk: Desk, tmp_path: Path) -> None:
+def test_an_uploaded_volume_offers_its_slices(desk: Desk, tmp_path: Path) -> None:
     volume = np.zeros((SIZE, SIZE, 4), np.uint8)
     volume[..., 1:] = HEART.T[..., None]
     file = tmp_path / "patient7.nii.gz"
     image = nib.Nifti1Image(volume, np.eye(4))
     image.header.set_zooms((160 / SIZE, 160 / SIZE, 10))
     nib.save(image, file)
-    mask, masks, slices, note = desk.upload(str(file))
+    read = desk.shelf.read_masks(file, file.name)
+    key = desk.uploads.keep("visitor", Upload(file.name, tuple(map(to_text, read))))
+    mask, masks, slices, note = desk.upload(key, asking())
     np.testing.assert_array_equal(from_text(mask), HEART)
     assert (len(masks), slices["visible"], slices["maximum"]) == (3, True, 3)
     assert "slice 2 of 3" in note
-    assert not file.exists()
     assert desk.choose(masks, 3)[0] == masks[2]
     assert "No mask" in desk.choose([], 1)[1]
+    for other in (0, 4, 1.5, None, "1", [1], float("inf")):
+        assert "whole number from 1 to 3" in desk.choose(masks, other)[1]
 
 
-def test_an_uploaded_picture_may_be_wrong(desk: Desk, tmp_path: Path) -> None:
+def test_an_uploaded_picture_may_be_wrong(shelf: Shelf, tmp_path: Path) -> None:
     for values, expected in (
         (HEART * 80, "expected the labels 0 background"),
         (HEART * 0, "are empty"),
         (HEART[:20], "20 × 32"),
     ):
-        file = tmp_path / "mask.png"
+        file = tmp_path / "upload.png"
         Image.fromarray(values).save(file)
-        *_, note = desk.upload(str(file))
-        assert expected in note
-        assert str(tmp_path) not in note
-        assert not file.exists()
+        with pytest.raises(DataError, match=expected) as caught:
+            shelf.read_masks(file, "mine.png")
+        assert str(tmp_path) not in str(caught.value)
+        assert "mine.png" in str(caught.value)
 
 
 def test_strokes_are_judged(desk: Desk) -> None:
@@ -182,12 +188,10 @@ def test_strokes_are_judged(desk: Desk) -> None:
     assert "empty" in desk.painted("0" * SIZE**2)
 
 
-def test_what_is_taken_away_has_its_datasheet_and_is_known_to_the_registry(
-    desk: Desk, drawn: Drawn, approved_project: Path
-) -> None:
-    archive, shown = desk._bundle([drawn], Origin(to_text(HEART), 9, 1))
-    assert archive is not None
-    with zipfile.ZipFile(archive) as opened:
+def test_what_is_taken_away_has_its_datasheet(desk: Desk, drawn: Drawn) -> None:
+    key, shown = desk._bundle([drawn], Origin(to_text(HEART), 9, 1), asking())
+    assert key is not None
+    with zipfile.ZipFile(io.BytesIO(desk.downloads.content("visitor", key))) as opened:
         names = set(opened.namelist())
         sheet = opened.read("syncmri-ddpm-1/datasheet.md").decode()
     assert {
@@ -200,11 +204,40 @@ def test_what_is_taken_away_has_its_datasheet_and_is_known_to_the_registry(
     } <= names
     assert "`syncmri-masks` version 1" in sheet
     assert shown == Shown((("ddpm", 1), ("masks", 1)), 1)
-    desk.downloaded(shown)
-    assert any("studio" in line for line in lineage(approved_project, PATIENT).lines())
 
 
-def test_a_demotion_takes_everything_out_of_an_open_page(desk: Desk, drawn: Drawn, approved_project: Path) -> None:
+def test_what_is_handed_out_is_in_the_lineage_first(
+    desk: Desk, approved_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(what: str) -> list[str]:
+        return [line for line in lineage(approved_project, PATIENT).lines() if what in line]
+
+    def draw(seed: int) -> str:
+        return desk.draw(to_text(HEART), ["ddpm"], seed, 3, Origin(), asking(), _quiet)[0]
+
+    def refuse(*_: Any) -> None:
+        raise TrackingError("no note can be made")
+
+    shown = next(seed for seed in range(20) if "<img" in draw(seed))
+    sampled = next(seed for seed in range(20) if isinstance(desk.sample(seed)[0], str))
+    images, masks = noted("images drawn in the studio"), noted("mask sampled in the studio")
+    assert images
+    assert masks
+    draw(shown)
+    desk.sample(sampled)
+    assert len(noted("images drawn in the studio")) == len(images) + 1
+    assert len(noted("mask sampled in the studio")) == len(masks) + 1
+    monkeypatch.setattr("app.studio.desk.note_export", refuse)
+    assert "<img" not in draw(shown)
+    assert "no note can be made" in draw(shown)
+    mask, _, note = desk.sample(sampled)
+    assert not isinstance(mask, str)
+    assert "no note can be made" in note
+
+
+def test_a_demotion_takes_everything_out_of_an_open_page(
+    desk: Desk, drawn: Drawn, approved_project: Path, tmp_path: Path
+) -> None:
     offers, shown = desk.opened()[0], Shown((("ddpm", 1),), 1)
     assert all(update == {"__type__": "update"} for update in desk.looked_again(offers, ["ddpm"], shown))
     demote(approved_project, "ddpm", user="test")
@@ -213,24 +246,24 @@ def test_a_demotion_takes_everything_out_of_an_open_page(desk: Desk, drawn: Draw
         assert [name for _, name in choices["choices"]] == choices["value"] == ["ldm"]
         assert "syncmri promote ddpm" in missing
         assert "No longer approved: ddpm version 1" in note
-        assert (button["value"], left) == (None, Shown())
-        fresh = Desk(Shelf(approved_project), desk._scratch)
-        page, *_ = fresh.draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), _quiet)
+        assert (button, left) == (render.download(), Shown())
+        fresh = Desk(Shelf(approved_project), tmp_path)
+        page, *_ = fresh.draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), asking(), _quiet)
         assert "models:/syncmri-ddpm@approved does not exist" in page
     finally:
         promote(approved_project, "ddpm", user="test")
     assert "No longer" not in str(desk.looked_again(now, ["ldm"], left)[3])
 
 
-def test_a_withdrawn_consent_takes_everything_out_of_an_open_page(desk: Desk, approved_project: Path) -> None:
+def test_a_withdrawn_consent_takes_everything_out_of_an_open_page(desk: Desk, approved_project: Path, tmp_path: Path) -> None:
     offers, shown = desk.opened()[0], Shown((("ddpm", 1),), 1)
     with consent_withdrawn(approved_project, "ddpm"):
         now, choices, missing, note, button, left = desk.looked_again(offers, ["ddpm", "ldm"], shown)
         assert [name for _, name in choices["choices"]] == choices["value"] == ["ldm"]
         assert "withdrawn the consent" in missing
         assert "No longer approved: ddpm version 1" in note
-        assert (button["value"], left) == (None, Shown())
-        page, *_ = Desk(Shelf(approved_project), desk._scratch).draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), _quiet)
+        assert (button, left) == (render.download(), Shown())
+        page, *_ = Desk(Shelf(approved_project), tmp_path).draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), asking(), _quiet)
         assert "withdrawn the consent" in page
     assert [name for _, name in desk.looked_again(now, ["ldm"], left)[1]["choices"]] == ["ddpm", "ldm"]
 
