@@ -1,13 +1,13 @@
 """Approved models, and nothing else: what samples, serves or exports gets its network here.
 
-A network is loaded from the registry by the alias ``approved`` (``models:/syncmri-ddpm@approved``) and from no other place.
+A network is loaded if the alias ``approved`` (``models:/syncmri-ddpm@approved``), the newest signed statement and the files
+of the package agree (:mod:`mlops.approvals.current`). It is built by this program's code from weights and JSON; no code that
+lies in a package is run.
 """
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.approval import ApprovalWatch, NotApprovedError, approved_version
+from app.approval import ApprovalWatch, NotApprovedError
 from cmr.errors import DataError
-from cmr.slices import SliceSettings
 from evaluation.images import check_masks
 from evaluation.privacy.guard import Guard
 from evaluation.validity import check_anatomy
 from mlops import registry
+from mlops.approvals.current import approved_now
 from mlops.connection import connect, explained
+from mlops.evidence import FIGURES_FILE
 from mlops.gate import MASKS, Nested
-from mlops.settings import section
+from mlops.house import FILTER, unseal
+from mlops.package import MODEL
 from models.data import one_hot
 from models.device import memory_advice
 from models.diffusion import Watch
+from models.packaged import load_packaged
 
 __all__ = ["SEED_LIMIT", "ApprovalWatch", "Approved", "NotApprovedError", "load_approved", "spawned_seeds"]
 
@@ -42,6 +45,7 @@ class Approved:
         model: ``ddpm``, ``ldm``, ``fm``, ``masks``, ...
         number: of its version in the registry.
         override: why a person approved it although the gate refused; None where the gate passed it.
+        marks: what must be said wherever it is used: the override, and limits other than the project's.
         size: S, rows and columns of its pictures.
         pixel_mm: their distance.
         card: its model card, in Markdown.
@@ -56,6 +60,7 @@ class Approved:
     model: str
     number: int
     override: str | None
+    marks: tuple[str, ...]
     size: int
     pixel_mm: float
     card: str
@@ -67,13 +72,13 @@ class Approved:
     revision: str
     _network: Any
     _settings: Any
-    _inhouse: Path
+    _near_copy_filter: Guard
 
     @property
     def name(self) -> str:
-        """How people call it: ``syncmri-ddpm 3``, and whether it was approved by override."""
+        """How people call it: ``syncmri-ddpm 3``, and its marks."""
         plain = f"{registry.registered_name(self.model)} {self.number}"
-        return f"{plain} (approved by override: {self.override})" if self.override else plain
+        return f"{plain} ({'; '.join(self.marks)})" if self.marks else plain
 
     @property
     def steps(self) -> int:
@@ -158,11 +163,7 @@ class Approved:
     def near_copies(self, arrays: NDArray) -> NDArray[np.bool_]:
         """(N,) whether images (N, S, S) in [-1, 1], or masks of the mask model, come nearer to a slice that the model was
         trained on than slices of patients whom it has not seen do."""
-        return self._guard.copies(arrays)
-
-    @cached_property
-    def _guard(self) -> Guard:
-        return Guard.load(self._inhouse / "guard.npz")
+        return self._near_copy_filter.copies(arrays)
 
     def _drawn(self, seeds: Sequence[int], how: dict[str, Any]) -> NDArray[np.uint8]:
         masks = np.empty((len(seeds), self.size, self.size), np.uint8)
@@ -195,25 +196,30 @@ def load_approved(root: Path, model: str) -> Approved:
         raise DataError(f"There is no model called '{model}'. Known: {', '.join(registry.MODELS)}.")
     with explained(root):
         tracking = connect(root)
-        version = approved_version(tracking, model)
-        folder, inhouse = registry.download_model(tracking, version), registry.download_inhouse(tracking, version)
-    package = _unwrapped(folder)
+        approval = approved_now(tracking, model)
+        digest = approval.statement.package
+        folder, manifest = registry.download_package(tracking, approval.version, digest)
+        inhouse = registry.inhouse_part(tracking, digest, manifest)
+    packaged = load_packaged(folder / MODEL / "artifacts")
+    if packaged.model != model or manifest.model != model:
+        raise DataError(f"{folder}: holds the network '{packaged.model}', expected '{model}'. Do not use it.")
     return Approved(
         model=model,
-        number=version.number,
-        override=version.tags.get("approved.override"),
-        size=int(version.tags["syncmri.size"]),
-        pixel_mm=section("slices", SliceSettings, root).field_of_view_mm / int(version.tags["syncmri.size"]),
-        card=(folder / "card.md").read_text(encoding="utf-8"),
-        figures=json.loads((folder / "figures.json").read_text(encoding="utf-8")),
-        licences=_words(version.tags.get("syncmri.licences", "")),
-        train_on=_words(version.tags.get("syncmri.train_on", "")),
-        run_key=version.tags["syncmri.run_key"],
-        digest=version.tags[registry.DIGEST],
-        revision=version.tags.get("syncmri.revision", ""),
-        _network=package.network,
-        _settings=package.settings,
-        _inhouse=inhouse,
+        number=approval.version.number,
+        override=approval.statement.override,
+        marks=approval.marks,
+        size=manifest.size,
+        pixel_mm=manifest.pixel_mm,
+        card=(folder / MODEL / "card.md").read_text(encoding="utf-8"),
+        figures=json.loads((folder / MODEL / FIGURES_FILE).read_text(encoding="utf-8")),
+        licences=manifest.licences,
+        train_on=manifest.train_on,
+        run_key=manifest.run_key,
+        digest=digest,
+        revision=str(approval.statement.about.get("revision", "")),
+        _network=packaged.network,
+        _settings=packaged.settings,
+        _near_copy_filter=Guard.from_bytes(unseal(inhouse / FILTER)),
     )
 
 
@@ -223,21 +229,6 @@ def spawned_seeds(seed: int, count: int, *purpose: int) -> list[int]:
         raise DataError(f"the seed {seed} lies outside of 0 to 2^63 - 1")
     spawned = np.random.SeedSequence(seed, spawn_key=purpose).generate_state(count, np.uint64)
     return [int(value >> np.uint64(1)) for value in spawned]
-
-
-def _unwrapped(folder: Path) -> Any:
-    """The package's own object, with ``network`` and ``settings``; the code that runs is this program's, not the package's."""
-    import mlflow.pyfunc
-
-    path = list(sys.path)
-    try:
-        return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True).unwrap_python_model()
-    finally:
-        sys.path[:] = path
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, (word.strip() for word in text.split(","))))
 
 
 def _finite(guidance: float) -> float:

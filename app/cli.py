@@ -10,6 +10,7 @@ import typer
 from app import registry_commands
 from app.evaluate import app as evaluate_app
 from app.generate import generate
+from app.keys import keys_app
 from app.serve import serve
 from app.studio.command import studio
 from app.tune_commands import tune_app
@@ -36,6 +37,7 @@ app.add_typer(study_app, name="study")
 
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(tune_app, name="tune")
+app.add_typer(keys_app, name="keys")
 
 
 def _version(wanted: bool) -> None:

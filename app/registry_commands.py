@@ -1,4 +1,4 @@
-"""The life of a registered model: ``syncmri register``, ``promote``, ``demote``, ``history``, ``lineage`` and ``exclude``."""
+"""``syncmri register``, ``promote``, ``demote``, ``history``, ``verify``, ``lineage``, ``exclude``: the life of a model."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ Patient = Annotated[str, typer.Argument(metavar="PATIENT", help="As in the datas
 
 def add_to(app: typer.Typer) -> None:
     """Give the command line its commands."""
-    for command in (register, promote, demote, history, lineage, exclude):
+    for command in (register, promote, demote, history, verify, lineage, exclude):
         app.command()(command)
 
 
@@ -85,24 +85,44 @@ def demote(model: Model) -> None:
 
 
 def history(model: Model) -> None:
-    """Who approved, refused or demoted which version, when, on which figures and limits, and in whose place."""
+    """Who approved, refused or demoted which version, when, on which figures and limits, in whose place, signed by whom."""
     from app.console import print_table
     from app.registry_tables import history_table
+    from mlops.approvals.current import approved_now
+    from mlops.approvals.store import read_chain
     from mlops.connection import connect, explained
-    from mlops.history import history as events_of
-    from mlops.registry import approved, registered_name
+    from mlops.registry import registered_name
     from mlops.settings import find_root
 
     root, name = find_root(), _model(model)
     with explained(root):
         tracking = connect(root)
-        events, now = events_of(tracking, name), approved(tracking, name)
-    if events:
-        print_table(history_table(registered_name(name), events))
-    else:
-        typer.echo(f"{registered_name(name)}: nothing has happened to it yet.")
-    mark = f", by override: {now.tags['approved.override']}" if now and "approved.override" in now.tags else ""
-    typer.echo(f"Approved now: version {now.number}{mark}" if now else "Approved now: none")
+        chain = read_chain(tracking, name)
+        if chain.history:
+            print_table(history_table(registered_name(name), chain.history, chain.signers))
+        else:
+            typer.echo(f"{registered_name(name)}: nothing has happened to it yet.")
+        try:
+            approval = approved_now(tracking, name)
+        except DataError as error:
+            typer.echo(f"Approved now: none. {error}")
+            return
+    typer.echo(f"Approved now: version {approval.version.number}{''.join(f', {mark}' for mark in approval.marks)}")
+
+
+def verify(model: Model) -> None:
+    """Audit an approval: every signed statement, their chain, every file. Fails at the first thing that does not hold."""
+    from mlops.approvals.verify import verify as steps
+    from mlops.settings import find_root
+
+    name = _model(model)
+    for step in steps(find_root(), name):
+        state = typer.style("ok  ", fg=typer.colors.GREEN) if step.holds else typer.style("FAIL", fg=typer.colors.RED)
+        typer.echo(f"{state}  {step.text}")
+        if not step.holds:
+            typer.echo(f"error: the approval of {name} does not hold", err=True)
+            raise typer.Exit(1)
+    typer.echo(f"The approval of {name} holds.")
 
 
 def lineage(patient: Patient) -> None:
@@ -124,6 +144,11 @@ def exclude(patient: Patient) -> None:
     found = leave_out(find_root(), patient)
     _tell(found)
     typer.echo(f"{PARAMS} names {' and '.join(found.names)} in data.excluded now: `syncmri run` makes everything without.")
+    for version in found.unknown:
+        typer.echo(
+            f"{version.name} version {version.number}: whom it learnt from is not known on this machine; repeat the command "
+            "where it was registered."
+        )
     for version in found.versions:
         if "approved" in version.aliases:
             typer.echo(

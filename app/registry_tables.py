@@ -1,14 +1,15 @@
 """Verdicts and histories as tables of the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from mlops.approvals.statement import Statement
 from mlops.gate import Verdict
-from mlops.history import Event
 from mlops.promotion import required
 
 _WORDS = {"pass": "[green]pass[/]", "fail": "[red]refused[/]", "missing": "[red]missing[/]"}
@@ -28,7 +29,7 @@ def verdict_table(name: str, verdicts: Sequence[Verdict], meaning: str) -> Table
         low, high = figure.get("ci_low"), figure.get("ci_high")
         table.add_row(
             f"{verdict.axis}.{verdict.name}",
-            required(verdict),
+            required(asdict(verdict.limit), verdict.bound),
             _number(figure.get("value")),
             "" if low is None or high is None else f"{_number(low)} – {_number(high)}",
             str(figure.get("n") or ""),
@@ -38,33 +39,42 @@ def verdict_table(name: str, verdicts: Sequence[Verdict], meaning: str) -> Table
     return table
 
 
-def history_table(name: str, events: Sequence[Event]) -> Table:
-    """One row an event, the oldest first: when, who, what, on which figures and limits, and what it replaced."""
+def history_table(name: str, history: Sequence[Statement], signers: Mapping[str, str]) -> Table:
+    """One row a statement, the oldest first: when, who, what, on which figures and limits, and what it replaced.
+
+    Args:
+        signers: id of a statement -> the name of the trusted key that has signed it.
+    """
     table = _table(f"{name}: what became of its versions", ("When (UTC)", "Who", "What", "Figures and limits"))
-    for event in events:
+    for statement in history:
         table.add_row(
-            event.when[:19].replace("T", " "),
-            escape(event.who),
-            escape("\n".join(_what(event))),
-            escape("\n".join(_figures(event))),
+            statement.when[:19].replace("T", " "),
+            escape(f"{statement.who}\n{_signed(statement, signers)}"),
+            escape("\n".join(_what(statement))),
+            escape("\n".join(_figures(statement))),
         )
     return table
 
 
-def _what(event: Event) -> list[str]:
-    lines = [f"version {event.version} {event.what}"]
-    if event.state == "pending":
-        lines.append("interrupted: not completed")
-    if event.override:
-        lines.append(f"by override: {event.override}")
-    if event.replaced:
-        lines.append(f"in place of version {event.replaced}")
+def _signed(statement: Statement, signers: Mapping[str, str]) -> str:
+    return f"signed: {signers[statement.id]}" if statement.id in signers else "not signed"
+
+
+def _what(statement: Statement) -> list[str]:
+    lines = [f"version {statement.version} {statement.what}"]
+    if statement.override:
+        lines.append(f"by override: {statement.override}")
+    if statement.replaced:
+        lines.append(f"in place of version {statement.replaced}")
     return lines
 
 
-def _figures(event: Event) -> list[str]:
-    lines = [f"{name} {_number(event.values.get(name))} {asked}" for name, asked in event.limits.items()]
-    return lines + [f"refused: {reason}" for reason in event.reasons]
+def _figures(statement: Statement) -> list[str]:
+    lines = [
+        f"{verdict['axis']}.{verdict['name']} {_number(verdict['compared'])} {required(verdict['limit'], verdict['bound'])}"
+        for verdict in statement.verdicts
+    ]
+    return lines + [f"refused: {reason}" for reason in statement.reasons]
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:

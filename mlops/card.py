@@ -7,9 +7,9 @@ from typing import Any
 
 from evaluation.statistics import IntervalSettings
 from mlops.connection import flat
-from mlops.gate import MASKS, GateSettings, Nested, Verdict, judge
-from mlops.licences import PHANTOM, UNKNOWN, forbidden
-from mlops.records import headlines
+from mlops.gate import MASKS, Nested
+from mlops.licences import PHANTOM, UNKNOWN
+from mlops.records import paper_headlines
 from mlops.settings import load_params, lookup, section
 
 _ROLES = {
@@ -52,18 +52,16 @@ def summary(facts: Facts) -> str:
     licences = ", ".join(f"{name} ({licence})" for name, licence in facts.licences.items())
     return (
         f"{facts.size} × {facts.size} pixels. Learnt from {slices} slices of {patients} patients of {licences}. Seed "
-        f"{facts.record['seed']}, trained for {facts.record['seconds']:.0f} s on {facts.record['device']}, finished "
-        f"{facts.record['created']}. card.md among its artifacts tells the rest."
+        f"{facts.record['seed']}. card.md among its artifacts tells the rest."
     )
 
 
 def card(root: Path, facts: Facts) -> str:
-    """The whole card, in Markdown; limits are those of ``gate`` in params.yaml as they are now."""
+    """The whole card, in Markdown. It follows from the training and its figures alone: verdicts are in the signed approval."""
     parts = [
         f"# syncmri-{facts.model}\n\n{purpose(facts.model)}\n\n{summary(facts)}",
         "## Data\n\n" + "\n".join(_data(facts)),
         "## Limits of use\n\n" + "\n".join(f"- {line}" for line in _limits_of_use(facts)),
-        "## Gate, when it was packaged\n\n" + "\n".join(_gate(facts, section("gate", GateSettings, root))),
         "## Figures\n\n" + "\n".join(_figures(root, facts)),
         "## Use\n\n" + "\n".join(_use(facts)),
         "## Parameters\n\n" + "\n".join(_parameters(root, facts)),
@@ -95,27 +93,12 @@ def _limits_of_use(facts: Facts) -> Iterator[str]:
         yield "A licence of its data is not stated (`data.licences`): ask before anything is passed on."
 
 
-def _gate(facts: Facts, gate: GateSettings) -> Iterator[str]:
-    verdicts = judge(facts.figures, gate.of(facts.model))
-    kept = sum(verdict.outcome == "pass" for verdict in verdicts)
-    yield f"{gate.meaning}\n\n{kept} of {len(verdicts)} limits kept. Whether the version was approved, the registry says.\n"
-    yield from _table(["limit", "asked", "compared", "outcome"], map(_verdict, verdicts))
-    yield from (f"\n{fault}." for fault in forbidden(tuple(facts.licences.values()), gate.use))
-
-
-def _verdict(verdict: Verdict) -> list[str]:
-    bound = verdict.limit.bound
-    asked = f"{verdict.limit.sign} {_number(verdict.bound)}{f' ({bound})' if isinstance(bound, str) else ''}"
-    outcome = verdict.outcome + (f": {verdict.reason}" if verdict.reason else "")
-    return [f"{verdict.axis}.{verdict.name}", asked, _number(verdict.compared), outcome]
-
-
 def _figures(root: Path, facts: Facts) -> Iterator[str]:
     share = section("evaluation", IntervalSettings, root).confidence
     yield f"Intervals of {share:.0%}, clustered by patient. All figures, with floors and single structures: figures.json.\n"
     named = {f"{axis}/{name}": figure for axis, figures in facts.figures.items() for name, figure in figures.items()}
-    chosen = headlines(root, facts.model, named)
-    yield from _table(["figure", "value", "interval", "N"], (_figure(name, figure) for name, figure in chosen.items()))
+    shown = (_figure(name, figure) for name, figure in paper_headlines(named).items())
+    yield from _table(["figure", "value", "interval", "N"], shown)
 
 
 def _figure(name: str, figure: Nested) -> list[str]:

@@ -138,6 +138,20 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
+def side_experiment(tracking: Tracking, purpose: str, *, create: bool) -> str | None:
+    """Id of the experiment ``EXPERIMENT PURPOSE`` beside that of the trainings, or None; ``create`` makes a missing one."""
+    name = f"{section('tracking.experiment', str, tracking.root)} {purpose}"
+    with _lock(tracking.root):
+        found = tracking.client.get_experiment_by_name(name)
+        if found is None and create:
+            found = _create_experiment(tracking.client, name, tracking.root)
+    if found is not None and found.lifecycle_stage == "deleted":
+        if not create:
+            return None
+        tracking.client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id) if found else None
+
+
 def _create_experiment(client: MlflowClient, name: str, root: Path) -> Experiment:
     # A server knows where its artifacts go; a local database would take whatever folder is current.
     local = None if tracking_uri(root).startswith("http") else (root.absolute() / "mlartifacts").as_uri()

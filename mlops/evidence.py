@@ -7,19 +7,25 @@ silent, there is no figure.
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlops import registry
 from mlops.connection import Tracking
 from mlops.gate import Nested
+from mlops.package import MODEL
 from mlops.records import PARTS
 
 FIGURES_FILE = "figures.json"
 
 
-def figures_standing(tracking: Tracking, version: registry.Version) -> dict[str, dict[str, Nested]]:
-    """All figures of a version, axis -> name -> figure; one that its run lacks or has otherwise is a missing figure."""
-    carried = json.loads((registry.download_model(tracking, version) / FIGURES_FILE).read_text(encoding="utf-8"))
+def figures_standing(tracking: Tracking, version: registry.Version, package: Path) -> dict[str, dict[str, Nested]]:
+    """All figures of a version, axis -> name -> figure; one that its run lacks or has otherwise is a missing figure.
+
+    Args:
+        package: the version's package on this machine.
+    """
+    carried = json.loads((package / MODEL / FIGURES_FILE).read_text(encoding="utf-8"))
     run = tracking.client.get_run(version.run_id)
     metrics = run.data.metrics if run.info.lifecycle_stage == "active" else {}
     return {

@@ -58,7 +58,8 @@ class GateSettings:
     """Limits by axis and figure for generators (``images``) and for the mask model (``masks``).
 
     ``meaning`` says in a sentence what passing is worth; it stands wherever verdicts are shown. ``use`` is what the licences of
-    the data must allow; None asks for nothing.
+    the data must allow; None asks for nothing. ``other_limits`` says what to do with a model that was approved under other
+    limits than these: refuse it, or mark it wherever it is used.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
@@ -66,9 +67,20 @@ class GateSettings:
     images: Limits
     masks: Limits
     use: Use | None = None
+    other_limits: Literal["refuse", "mark"] = "refuse"
 
     def of(self, model: str) -> Limits:
         return self.masks if model == MASKS else self.images
+
+    def policy(self, model: str) -> dict[str, Any]:
+        """What an approval of ``model`` is judged by, as plain values: its limits, and the use that the licences must allow."""
+        limits = {
+            axis: {
+                name: {key: value for key, value in asdict(limit).items() if value is not None} for name, limit in named.items()
+            }
+            for axis, named in self.of(model).items()
+        }
+        return {"limits": limits, "use": self.use}
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,28 @@
 """Which model versions, synthetic sets and exports a patient's scans went into, and how a patient is left out from now on."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from cmr.errors import DataError
 from cmr.store import SliceStore
 from mlops import registry
-from mlops.connection import Tracking, connect, explained
+from mlops.approvals.keys import person
+from mlops.approvals.statement import Statement
+from mlops.approvals.store import alone, read_chain, take_away
+from mlops.connection import Tracking, TrackingError, connect, explained
+from mlops.exports import Export, exports
 from mlops.faults import nearest
-from mlops.history import Event, alone, person, record
 from mlops.profiles import exclude as write_excluded
 from mlops.settings import DataSettings, GeneratorsSettings, section
 
 WITHDRAWN = "consent.withdrawn"
 """Tag of a version: since when it is known that a patient whom it was trained on has withdrawn the consent."""
-EXPORT = "export."
 
 _ROLES = {
     "train": "trains the mask model and the generators, and the segmenters",
@@ -40,22 +42,26 @@ class Lineage:
         uses: what the data of this project does with them now, a sentence each.
         versions: the model versions that were trained or chosen on them.
         sets: synthetic sets below ``data``, each with how the scans went into it.
-        exports: what was given out from one of the versions: version and what the export says of itself.
+        unknown: the versions of which it is not known here whom they learnt from.
+        exports: what was handed out from one of the versions.
     """
 
     names: tuple[str, ...]
     uses: tuple[str, ...]
     versions: tuple[registry.Version, ...]
+    unknown: tuple[registry.Version, ...]
     sets: tuple[tuple[str, str], ...]
-    exports: tuple[tuple[registry.Version, Mapping[str, Any]], ...]
+    exports: tuple[Export, ...]
 
     def lines(self) -> Iterator[str]:
         """The whole in words."""
         yield " = ".join(self.names)
         yield from (f"- {use}" for use in self.uses)
         yield from _block("Model versions", [f"{_name(one)}{_state(one)}" for one in self.versions])
+        if self.unknown:
+            yield from _block("Versions whose patients are not known here", [_name(one) for one in self.unknown])
         yield from _block("Synthetic sets", [f"{path}: {how}" for path, how in self.sets])
-        yield from _block("Exports", [f"{_name(version)}: {_export(about)}" for version, about in self.exports])
+        yield from _block("Exports", [_export(export) for export in self.exports])
 
 
 def lineage(root: Path, patient: str) -> Lineage:
@@ -68,65 +74,82 @@ def lineage(root: Path, patient: str) -> Lineage:
     root = root.absolute()
     with explained(root):
         tracking = connect(root)
-        trained = [(version, _trained_on(tracking, version)) for version in _all_versions(tracking)]
-        return _trace(root, _names(root, patient, {name for _, names in trained for name in names}), trained)
+        versions = _all_versions(tracking)
+    trained = [(version, found) for version in versions if (found := _trained_on(tracking, version)) is not None]
+    unknown = tuple(version for version in versions if version not in [known for known, _ in trained])
+    return _trace(root, _names(root, patient, {name for _, names in trained for name in names}), trained, unknown)
 
 
 def exclude(root: Path, patient: str) -> Lineage:
     """Leave a patient out of everything that is made from now on: ``data.excluded`` of params.yaml names the patient.
 
-    The versions that the scans went into are tagged :data:`WITHDRAWN`: they can't be approved any more. Repeating it is safe.
+    Each version that the scans went into gets a statement that the consent is withdrawn, which bars it for good; a tag shows
+    that in MLflow. Repeating it is safe.
 
     Returns:
         What the scans went into until now.
 
     Raises:
         DataError: as for :func:`lineage`; nothing is changed then.
+        TrackingError: the registry cannot be reached. params.yaml names the patient all the same: nothing that learnt from the
+            scans is given out here.
     """
     root = root.absolute()
-    with alone(root), explained(root):
-        found = lineage(root, patient)
+    with alone(root):
+        try:
+            found = lineage(root, patient)
+        except TrackingError as error:
+            write_excluded(root, _names(root, patient, set()))
+            raise TrackingError(f"{error} data.excluded names {patient} now; repeat this command then.") from error
         write_excluded(root, found.names)
-        tracking = connect(root)
-        for version in found.versions:
-            if WITHDRAWN not in version.tags:
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                tracking.client.set_model_version_tag(version.name, str(version.number), WITHDRAWN, now)
-                record(tracking, version.model, Event("consent withdrawn", version.number, person()))
+        with explained(root):
+            tracking = connect(root)
+            for version in found.versions:
+                _withdraw(tracking, version)
     return found
 
 
-def withdrawn(root: Path, tracking: Tracking, version: registry.Version) -> bool:
-    """Whether a patient of the version has withdrawn: by its tag, or by ``data.excluded``, which outlives the registry."""
-    excluded = set(section("data", DataSettings, root).excluded)
-    return WITHDRAWN in version.tags or bool(excluded and excluded & _trained_on(tracking, version))
-
-
-def note_export(root: Path, used: Iterable[tuple[str, int]], about: Mapping[str, Any]) -> None:
-    """A tag on every version, (model, number), that had a part in what goes out: :func:`lineage` finds it by it.
+def withdrawn(tracking: Tracking, version: registry.Version, package: str, stated: Container[str]) -> bool:
+    """Whether a patient of the version has withdrawn: by a statement, by its tag, or by ``data.excluded``, which outlives both.
 
     Args:
-        about: ``what`` it is, ``count`` of images, ``format``, where it is put (``out``), and whose ``masks`` it was drawn for
-            where that is known.
+        package: digest of the version's package.
+        stated: digests of the packages that are withdrawn by a statement (:attr:`mlops.approvals.chain.Chain.withdrawn`).
 
     Raises:
-        TrackingError: the registry cannot be reached.
+        DataError: patients are excluded, and whom the version learnt from is not known on this machine.
     """
-    now = datetime.now(UTC)
-    note = json.dumps({**about, "who": person(), "when": now.isoformat(timespec="seconds")})
-    with explained(root):
-        client = connect(root).client
-        for model, number in used:
-            client.set_model_version_tag(registry.registered_name(model), str(number), f"{EXPORT}{now:%Y%m%dT%H%M%S.%f}", note)
+    if package in stated or WITHDRAWN in version.tags:
+        return True
+    excluded = set(section("data", DataSettings, tracking.root).excluded)
+    return bool(excluded and excluded & _names_in(registry.patients_behind(tracking, package)))
+
+
+def _withdraw(tracking: Tracking, version: registry.Version) -> None:
+    assert version.digest is not None
+    if version.digest not in read_chain(tracking, version.model).withdrawn:
+        statement = Statement("consent withdrawn", version.model, version.number, version.digest, person())
+        if late := take_away(tracking, statement):
+            print(f"warning: {late}", file=sys.stderr)
+    if WITHDRAWN not in version.tags:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        tracking.client.set_model_version_tag(version.name, str(version.number), WITHDRAWN, now)
 
 
 def _all_versions(tracking: Tracking) -> list[registry.Version]:
     return [version for model in registry.MODELS for version in reversed(registry.versions(tracking, model))]
 
 
-def _trained_on(tracking: Tracking, version: registry.Version) -> set[str]:
-    """DATASET/PATIENT of everybody whom a version was trained or its checkpoint chosen on."""
-    return {name for names in registry.lineage_of(tracking, version).values() for name in names}
+def _trained_on(tracking: Tracking, version: registry.Version) -> set[str] | None:
+    """DATASET/PATIENT of everybody whom a version was trained or its checkpoint chosen on; None where it is not known here."""
+    try:
+        return _names_in(registry.patients_behind(tracking, version.digest)) if version.digest else None
+    except DataError:
+        return None
+
+
+def _names_in(subjects: Mapping[str, Iterable[str]]) -> set[str]:
+    return {name for names in subjects.values() for name in names}
 
 
 def _names(root: Path, patient: str, of_versions: set[str]) -> tuple[str, ...]:
@@ -158,14 +181,21 @@ def _same(root: Path, dataset: str) -> Iterator[set[str]]:
         yield from ({one["subject"]} for one in found.get("skipped", []))
 
 
-def _trace(root: Path, names: tuple[str, ...], trained: list[tuple[registry.Version, set[str]]]) -> Lineage:
+def _trace(
+    root: Path,
+    names: tuple[str, ...],
+    trained: list[tuple[registry.Version, set[str]]],
+    unknown: tuple[registry.Version, ...],
+) -> Lineage:
     versions = [version for version, patients in trained if patients & set(names)]
+    run_keys = {version.tags.get("syncmri.run_key", ""): version in versions for version, _ in trained}
     return Lineage(
         names,
         tuple(_uses(root, names)),
         tuple(versions),
-        tuple(_sets(root, set(names), {version.tags["syncmri.run_key"]: version in versions for version, _ in trained})),
-        tuple(_exports(root, set(names), [(version, version in versions) for version, _ in trained])),
+        unknown,
+        tuple(_sets(root, set(names), run_keys)),
+        tuple(_exports(root, set(names), {(one.model, one.number): one in versions for one, _ in trained})),
     )
 
 
@@ -207,16 +237,15 @@ def _sets(root: Path, names: set[str], trained: Mapping[str, bool]) -> Iterator[
             yield folder.relative_to(root).as_posix(), "; ".join(how)
 
 
-def _exports(
-    root: Path, names: set[str], versions: list[tuple[registry.Version, bool]]
-) -> Iterator[tuple[registry.Version, Mapping[str, Any]]]:
-    """Sets given out that a patient went into: from versions that learnt from the scans (True), or for the patient's masks."""
+def _exports(root: Path, names: set[str], versions: Mapping[tuple[str, int], bool]) -> Iterator[Export]:
+    """What was handed out that a patient went into: from versions that learnt from the scans (True), or for their masks.
+
+    What is not known to have had no part in it counts as well.
+    """
     masks_of = {name.partition("/")[0] for name in names if _split(root, name) in ("train", None)}
-    for version, learnt in versions:
-        for key in sorted(tag for tag in version.tags if tag.startswith(EXPORT)):
-            about = json.loads(version.tags[key])
-            if learnt or about.get("masks") in masks_of:
-                yield version, about
+    for export in exports(root):
+        if any(versions.get(one, True) for one in export.versions or [("", 0)]) or export.about.get("masks") in masks_of:
+            yield export
 
 
 def _block(title: str, lines: list[str]) -> Iterator[str]:
@@ -232,5 +261,6 @@ def _state(version: registry.Version) -> str:
     return f" ({', '.join(version.aliases)})" if version.aliases else ""
 
 
-def _export(about: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in about.items())
+def _export(export: Export) -> str:
+    versions = ", ".join(f"{registry.registered_name(model)} version {number}" for model, number in export.versions)
+    return f"{versions or 'unknown version'}: {', '.join(f'{key} {value}' for key, value in export.about.items())}"

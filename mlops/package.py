@@ -1,16 +1,14 @@
 """A trained network as a package that can be registered: ``packages/MODEL``.
 
 ``model/`` is an MLflow model that loads without this project: code, weights, requirements, signature, example, figures, model
-card. ``inhouse/`` holds what is derived from patients and must not leave the house: the near-copy guard and the names of those
-whom the model was trained on. ``package.json`` identifies the two by a digest of their content.
+card. ``inhouse/`` holds what is derived from patients and must not leave the house, encrypted: the near-copy filter and the
+names of those whom the model was trained on. ``manifest.json`` lists every file; its digest stands for the package.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,21 +22,22 @@ import models
 from cmr.errors import DataError
 from cmr.files import whole_folder
 from cmr.labels import CLASSES
+from cmr.slices import SliceSettings
 from cmr.store import SliceStore
 from evaluation.privacy.guard import build_guard
 from mlops.card import Facts, card, summary
 from mlops.gate import MASKS, figures_of
+from mlops.house import FILTER, INHOUSE, PATIENTS, seal
 from mlops.licences import licences_of
+from mlops.manifest import write_manifest
 from mlops.records import read_json, read_network
 from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, read_yaml, section
 from models.checkpoint import CONFIG, WEIGHTS
 from models.config import ImageSamplingSettings, MaskSamplingSettings
 
-PACKAGES, MODEL, INHOUSE = "packages", "model", "inhouse"
+PACKAGES, MODEL = "packages", "model"
 SPLITS = ("train", "val")  # that a network learns from: the second chooses its checkpoint
 _COHORT = Path("data", "cohort")
-# Times and random ids; a rendering of the rest, and of the gate's limits at the time.
-_NOT_CONTENT = {f"{MODEL}/MLmodel", f"{MODEL}/card.md"}
 _NEEDED = ("mlflow", "torch", "numpy", "safetensors", "diffusers", "monai", "einops", "torchdiffeq")
 
 
@@ -67,43 +66,21 @@ def build_package(root: Path, model: str) -> Path:
         _save_model(root, model, temporary / MODEL, facts)
         (temporary / INHOUSE).mkdir()
         arrays = [np.asarray(store.masks if model == MASKS else store.images) for store in (stores["train"], stores["holdout"])]
-        build_guard(*arrays).save(temporary / INHOUSE / "guard.npz")
-        _write(temporary / INHOUSE / "lineage.json", _lineage(root, record, stores, train_on))
+        lineage = json.dumps(_lineage(record, stores, train_on)).encode("utf-8")
+        (temporary / INHOUSE / FILTER).write_bytes(seal(build_guard(*arrays).to_bytes(), FILTER))
+        (temporary / INHOUSE / PATIENTS).write_bytes(seal(lineage, PATIENTS))
         about = {
-            "digest": content_digest(temporary, record["run_key"]),
             "model": model,
             "run_key": record["run_key"],
             "size": facts.size,
-            "licences": list(dict.fromkeys(licences.values())),
-            "train_on": list(train_on),
-            "created": record["created"],
+            "pixel_mm": section("slices", SliceSettings, root).field_of_view_mm / facts.size,
+            "licences": tuple(dict.fromkeys(licences.values())),
+            "train_on": tuple(train_on),
+            "data": _dvc(root, record),
             "summary": summary(facts),
         }
-        _write(temporary / "package.json", about)
+        write_manifest(temporary, about, (MODEL, INHOUSE))
     return folder
-
-
-def read_package(root: Path, model: str) -> dict[str, Any]:
-    """``package.json`` of a packaged model; :class:`DataError` where there is none."""
-    return read_json(root / PACKAGES / model / "package.json")
-
-
-def content_digest(package: Path, run_key: str) -> str:
-    """SHA-256 of a training's key and of a package's files, but for what differs each time that the same is packaged."""
-    sha = hashlib.sha256(run_key.encode())
-    for path in sorted(_content(package)):
-        sha.update(path.encode() + b"\0")
-        with (package / path).open("rb") as file:
-            sha.update(hashlib.file_digest(file, "sha256").digest())
-    return sha.hexdigest()
-
-
-def _content(package: Path) -> Iterator[str]:
-    for part in (MODEL, INHOUSE):
-        for path in (package / part).rglob("*"):
-            name = path.relative_to(package).as_posix()
-            if path.is_file() and name not in _NOT_CONTENT and path.parent.name != "__pycache__":
-                yield name
 
 
 def _save_model(root: Path, model: str, folder: Path, facts: Facts) -> None:
@@ -126,14 +103,26 @@ def _save_model(root: Path, model: str, folder: Path, facts: Facts) -> None:
             input_example=_example(model, facts.size),
             pip_requirements=[f"{name}=={_version(name)}" for name in _NEEDED],
         )
-    _forget_places(folder / "MLmodel")
+    _normalise(folder / "MLmodel")
+    _keep_bytecode_out(folder)
     _write(folder / "figures.json", facts.figures)
     (folder / "card.md").write_text(card(root, facts), encoding="utf-8")
 
 
-def _forget_places(mlmodel: Path) -> None:
-    """Take out of MLflow's description where on this machine the files came from."""
+def _keep_bytecode_out(folder: Path) -> None:
+    """Put a file where Python would make a folder for bytecode: whoever loads the model would add files that no manifest lists.
+
+    Python then goes without, and says nothing.
+    """
+    for place in {path.parent for path in folder.rglob("*.py")}:
+        (place / "__pycache__").write_text("This file keeps bytecode out of the package.\n", encoding="utf-8")
+
+
+def _normalise(mlmodel: Path) -> None:
+    """Take out of MLflow's description what differs each time: random ids, the time, and where the files came from."""
     about = read_yaml(mlmodel)
+    for stamp in ("model_uuid", "model_id", "run_id", "utc_time_created"):
+        about.pop(stamp, None)
     flavour = about["flavors"]["python_function"]
     flavour["model_code_path"] = Path(flavour["model_code_path"]).name
     for artifact in flavour["artifacts"].values():
@@ -170,12 +159,12 @@ def _example(model: str, size: int) -> dict[str, NDArray]:
     return {"masks": np.moveaxis(np.eye(CLASSES, dtype=np.float32)[labels], -1, 1)}
 
 
-def _lineage(root: Path, record: dict[str, Any], stores: dict[str, SliceStore], train_on: tuple[str, ...]) -> dict[str, Any]:
+def _lineage(record: dict[str, Any], stores: dict[str, SliceStore], train_on: tuple[str, ...]) -> dict[str, Any]:
     subjects = {}
     for split in SPLITS:
         index = stores[split].index
         subjects[split] = sorted(set(index["dataset"].astype(str) + "/" + index["subject"].astype(str)))
-    return {"run_key": record["run_key"], "datasets": list(train_on), "subjects": subjects, "dvc": _dvc(root, record)}
+    return {"run_key": record["run_key"], "datasets": list(train_on), "subjects": subjects}
 
 
 def _dvc(root: Path, record: dict[str, Any]) -> dict[str, str]:

@@ -1,27 +1,34 @@
 """Which version of a model is approved: promotion through the gate, by override, demotion.
 
-The gate judges the figures that the version carries, as far as they still stand in its MLflow run as they were. The alias
-``approved`` moves in one step, after everything that must be known of it is written down.
+The gate judges the figures that the version carries, as far as they still stand in its MLflow run as they were. A promotion is
+a signed statement; the alias ``approved`` follows it, and MLflow's tags show it to people.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cmr.errors import DataError
 from mlops import registry
-from mlops.connection import Tracking, connect, explained
+from mlops.approvals.chain import Chain
+from mlops.approvals.current import project_policy
+from mlops.approvals.keys import person, trusted_signer
+from mlops.approvals.statement import Statement
+from mlops.approvals.store import alone, append, read_chain, take_away
+from mlops.connection import Tracking, TrackingError, connect, explained
 from mlops.evidence import figures_standing
 from mlops.gate import GateSettings, Verdict, judge, passes
-from mlops.history import Event, alone, person, record, settle
+from mlops.house import FILTER, PATIENTS, unseal
 from mlops.licences import forbidden
 from mlops.lineage import withdrawn
+from mlops.manifest import Manifest
 from mlops.settings import section
 
 REFUSED, OVERRIDE = "gate.refused", "approved.override"
-"""Tags of a version: why the gate refuses it; why a person approved it all the same (of the approved version only)."""
+"""Tags of a version that MLflow shows: why the gate refuses it; why a person approved it all the same. They decide nothing."""
+_LONGEST_TAG = 4000  # PostgreSQL takes 5000 characters
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,10 @@ class Decision:
     Attributes:
         verdicts: on each limit.
         reasons: why the gate refuses, a sentence each; empty where it passes.
-        approved: whether the version has the alias now by this promotion.
-        override: why it has it although the gate refuses.
-        replaced: the version that had the alias before, if any.
+        approved: whether the version is approved now by this promotion.
+        override: why it is although the gate refuses.
+        replaced: the version that was approved before, if any.
+        statement: id of the signed statement.
     """
 
     version: registry.Version
@@ -42,12 +50,13 @@ class Decision:
     approved: bool
     override: str | None
     replaced: int | None
+    statement: str
 
 
 def promote(
     root: Path, model: str, number: int | None = None, override: str | None = None, user: str | None = None
 ) -> Decision:
-    """Approve a version of ``model`` if it keeps every limit of ``gate`` in params.yaml; otherwise tag why not.
+    """Approve a version of ``model`` if it keeps every limit of ``gate`` in params.yaml; otherwise state why not.
 
     Args:
         number: of the version; None for the newest, the candidate.
@@ -55,62 +64,100 @@ def promote(
         user: who approves; None for whoever runs this.
 
     Raises:
-        DataError: there is no such version, the override gives no reason, or a patient whom the version was trained on has
-            withdrawn the consent: then no override helps.
+        DataError: there is no such version, its files are not those that were registered, the override gives no reason, or a
+            patient whom the version was trained on has withdrawn the consent: then no override helps.
+        KeyFileError: the project does not trust this user's key.
         TrackingError: the registry cannot be reached.
     """
     if override is not None and not override.strip():
         raise DataError("--override needs a reason: it is kept for good beside your name.")
-    with _alone(root, model) as tracking:
+    root = root.absolute()
+    signer = trusted_signer(root)
+    with alone(root), explained(root):
+        tracking = connect(root)
         version = _candidate(tracking, model) if number is None else registry.version(tracking, model, number)
-        _refuse_withdrawn(root, tracking, version)
-        gate = section("gate", GateSettings, root)
-        verdicts = judge(figures_standing(tracking, version), gate.of(model))
-        reasons = _reasons(verdicts, version, gate)
-        now = registry.approved(tracking, model)
-        replaced = now.number if now and now.number != version.number else None
-        event = Event("refused", version.number, user or person(), reasons=reasons, **_compared(verdicts))
-        if reasons and override is None:
-            record(tracking, model, event)
+        chain = read_chain(tracking, model)
+        digest = _digest(version)
+        _refuse_withdrawn(tracking, version, digest, chain)
+        folder, manifest = registry.download_package(tracking, version, digest)
+        for name in (FILTER, PATIENTS):
+            unseal(registry.inhouse_part(tracking, digest, manifest) / name)
+
+        # Judge the figures by the project's limits
+        verdicts = judge(figures_standing(tracking, version, folder), section("gate", GateSettings, root).of(model))
+        reasons = (*chain.lost.values(), *_reasons(root, verdicts, manifest))
+        in_force = chain.approvals
+        replaced = in_force[-1].version if in_force and in_force[-1].version != version.number else None
+        statement = Statement(
+            "refused" if reasons and override is None else "approved",
+            model,
+            version.number,
+            digest,
+            user or person(),
+            policy=project_policy(root, model),
+            verdicts=tuple(verdict.to_json() for verdict in verdicts),
+            reasons=reasons,
+            about=_about(version, manifest),
+        )
+        if statement.what == "refused":
+            statement = append(tracking, statement, chain, signer)
             _tag(tracking, version, {REFUSED: "; ".join(reasons)})
-            return Decision(version, verdicts, reasons, False, None, replaced)
+            return Decision(version, verdicts, reasons, False, None, replaced, statement.id)
+
+        # Sign first: whatever happens afterwards, nothing has the alias without a statement
         override = override if reasons else None
-        event = replace(event, what="approved", replaced=replaced, override=override, state="pending")
-        event = record(tracking, model, event)
+        statement = replace(statement, override=override, replaced=replaced, disregarded=tuple(sorted(chain.lost)))
+        statement = append(tracking, statement, chain, signer)
         _tag(tracking, version, {REFUSED: "; ".join(reasons) or None, OVERRIDE: override})
         tracking.client.set_registered_model_alias(version.name, registry.APPROVED, str(version.number))
-        record(tracking, model, replace(event, state="done"))
         _tidy(tracking, model)
-        return Decision(version, verdicts, reasons, True, override, replaced)
+        return Decision(version, verdicts, reasons, True, override, replaced, statement.id)
 
 
 def demote(root: Path, model: str, user: str | None = None) -> int:
-    """Take the alias ``approved`` from the version of ``model`` that has it; returns its number.
+    """Take the approval from the approved version of ``model``; returns its number.
+
+    It works without a key and with a broken record of approvals, since taking away does no harm.
 
     Raises:
         DataError: no version is approved.
-        TrackingError: the registry cannot be reached.
+        TrackingError: the registry cannot be reached; the in-house store knows of the demotion all the same.
     """
-    with _alone(root, model) as tracking:
-        version = registry.approved(tracking, model)
-        if version is None:
-            raise DataError(f"{registry.registered_name(model)}: no version is approved, so there is none to demote.")
-        event = record(tracking, model, Event("demoted", version.number, user or person(), state="pending"))
-        tracking.client.delete_registered_model_alias(version.name, registry.APPROVED)
-        record(tracking, model, replace(event, state="done"))
-        _tidy(tracking, model)
-        return version.number
-
-
-@contextmanager
-def _alone(root: Path, model: str) -> Iterator[Tracking]:
-    """A connection that no other promotion of this machine has; what an interrupted one left is put in order first."""
     root = root.absolute()
     with alone(root), explained(root):
         tracking = connect(root)
-        settle(tracking, model)
+        version, stated = registry.approved(tracking, model), _stated(tracking, model)
+        if version is None and stated is None:
+            raise DataError(f"{registry.registered_name(model)}: no version is approved, so there is none to demote.")
+        number = version.number if version else stated.version if stated else 0
+        package = stated.package if stated and stated.version == number else (version.digest or "" if version else "")
+        late = take_away(tracking, Statement("demoted", model, number, package, user or person()))
+        if version:
+            tracking.client.delete_registered_model_alias(version.name, registry.APPROVED)
         _tidy(tracking, model)
-        yield tracking
+        if late:
+            print(f"warning: {late}", file=sys.stderr)
+        return number
+
+
+def required(limit: Mapping[str, Any], bound: float | None) -> str:
+    """What a limit (:class:`mlops.gate.Limit` as a mapping) asks for, in words: ``≤ 0.9``.
+
+    Args:
+        bound: the number to be kept; None where it is another figure's and that is missing.
+    """
+    sign, named = ("≤", limit["at_most"]) if limit.get("at_least") is None else ("≥", limit["at_least"])
+    shown = "–" if bound is None else f"{bound:.4g}"
+    return f"{sign} {shown} ({named})" if isinstance(named, str) else f"{sign} {shown}"
+
+
+def _stated(tracking: Tracking, model: str) -> Statement | None:
+    """The approval in force by the statements, whatever the alias says; None also where they can't be read."""
+    try:
+        approvals = read_chain(tracking, model).approvals
+    except DataError:
+        return None
+    return approvals[-1] if approvals else None
 
 
 def _candidate(tracking: Tracking, model: str) -> registry.Version:
@@ -123,54 +170,55 @@ def _candidate(tracking: Tracking, model: str) -> registry.Version:
     return found[0]
 
 
-def _refuse_withdrawn(root: Path, tracking: Tracking, version: registry.Version) -> None:
-    if withdrawn(root, tracking, version):
+def _digest(version: registry.Version) -> str:
+    if version.digest is None:
+        raise DataError(f"{version.name} version {version.number} was not made by `syncmri register`; it can't be approved.")
+    return version.digest
+
+
+def _refuse_withdrawn(tracking: Tracking, version: registry.Version, digest: str, chain: Chain) -> None:
+    if withdrawn(tracking, version, digest, chain.withdrawn):
         raise DataError(
             f"{version.name} version {version.number} was trained on scans of a patient who has withdrawn the consent; it "
             "can't be approved, nor by --override. `syncmri run` trains without this patient, and registers a new version."
         )
 
 
-def _reasons(verdicts: list[Verdict], version: registry.Version, gate: GateSettings) -> tuple[str, ...]:
-    licences = tuple(filter(None, (part.strip() for part in version.tags.get("syncmri.licences", "").split(","))))
-    found = [_sentence(verdict) for verdict in verdicts if verdict.outcome != "pass"] + forbidden(licences, gate.use)
-    return tuple(found) if found or passes(verdicts) else (f"gate in params.yaml has no limits for {version.model}",)
+def _reasons(root: Path, verdicts: list[Verdict], manifest: Manifest) -> tuple[str, ...]:
+    use = section("gate", GateSettings, root).use
+    found = [_sentence(verdict) for verdict in verdicts if verdict.outcome != "pass"] + forbidden(manifest.licences, use)
+    return tuple(found) if found or passes(verdicts) else (f"gate in params.yaml has no limits for {manifest.model}",)
 
 
 def _sentence(verdict: Verdict) -> str:
     name = f"{verdict.axis}.{verdict.name}"
     if verdict.compared is None or verdict.bound is None:
         return f"{name} is missing: {verdict.reason}"
-    return f"{name} is {verdict.compared:.4g}, {required(verdict)} was asked for"
+    return f"{name} is {verdict.compared:.4g}, {required(asdict(verdict.limit), verdict.bound)} was asked for"
 
 
-def required(verdict: Verdict) -> str:
-    """What a limit asks for, in words: ``≤ 0.9``."""
-    bound = verdict.limit.bound
-    shown = "–" if verdict.bound is None else f"{verdict.bound:.4g}"
-    return f"{verdict.limit.sign} {shown} ({bound})" if isinstance(bound, str) else f"{verdict.limit.sign} {shown}"
-
-
-def _compared(verdicts: list[Verdict]) -> dict[str, Any]:
-    named = {f"{verdict.axis}.{verdict.name}": verdict for verdict in verdicts}
-    return {
-        "values": {name: None if one.compared is None else float(f"{one.compared:.6g}") for name, one in named.items()},
-        "limits": {name: required(one) for name, one in named.items()},
-    }
+def _about(version: registry.Version, manifest: Manifest) -> dict[str, Any]:
+    """What a statement says of the package; the git revision is that of the training's run."""
+    facts = {key: value for key, value in asdict(manifest).items() if key not in ("files", "model", "summary")}
+    return {**facts, "revision": version.tags.get("syncmri.revision", "")}
 
 
 def _tag(tracking: Tracking, version: registry.Version, tags: Mapping[str, str | None]) -> None:
-    """Set tags of a version; None removes one."""
+    """Set tags of a version; None removes one. They are for people to read, so a store that refuses costs a warning only."""
     number = str(version.number)
-    for key, text in tags.items():
-        if text is not None:
-            tracking.client.set_model_version_tag(version.name, number, key, text)
-        elif key in version.tags:
-            tracking.client.delete_model_version_tag(version.name, number, key)
+    try:
+        with explained(tracking.root):
+            for key, text in tags.items():
+                if text is not None:
+                    tracking.client.set_model_version_tag(version.name, number, key, text[:_LONGEST_TAG])
+                elif key in version.tags:
+                    tracking.client.delete_model_version_tag(version.name, number, key)
+    except TrackingError as error:
+        print(f"warning: the tags of {version.name} {number} in MLflow are not up to date: {error}", file=sys.stderr)
 
 
 def _tidy(tracking: Tracking, model: str) -> None:
-    """Take the mark of an override from versions that are not approved (any more, or never were: somebody was interrupted)."""
+    """Take the mark of an override from versions that are not approved (any more)."""
     for version in registry.versions(tracking, model):
         if OVERRIDE in version.tags and registry.APPROVED not in version.aliases:
             _tag(tracking, version, {OVERRIDE: None})

@@ -10,7 +10,6 @@ Images are drawn from ``masks`` (N, 4, S, S), one-hot; masks are drawn from ``se
 - ``guidance`` (images): 1 follows the mask as trained, 0 stands for what the figures were measured with.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +36,11 @@ class RegisteredModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Builds the network; raises where its files are missing or were changed."""
-        from models.checkpoint import load_network
-        from models.config import ImageSamplingSettings, MaskSamplingSettings
-        from models.device import pick_device
-        from models.registry import generator_class
+        from models.packaged import load_packaged
 
-        about = json.loads(Path(context.artifacts["drawing"]).read_text(encoding="utf-8"))
-        self._model, self._size = about["model"], about["size"]
-        if self._model == _MASKS:
-            from models.masks import MaskDDPM
-
-            kind: Any = MaskDDPM
-            self.settings = MaskSamplingSettings(**about["sampling"])
-        else:
-            kind = generator_class(self._model)
-            self.settings = ImageSamplingSettings(**about["sampling"])
-        self.network = load_network(Path(context.artifacts["weights"]).parent, kind, pick_device())
+        packaged = load_packaged(Path(context.artifacts["weights"]).parent)
+        self._model, self._size = packaged.model, packaged.size
+        self.network, self.settings = packaged.network, packaged.settings
 
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None

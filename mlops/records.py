@@ -114,11 +114,17 @@ def headlines(root: Path, model: str, figures: Mapping[str, Nested]) -> dict[str
     Args:
         figures: of :func:`figures_of_network`.
     """
+    usual = paper_headlines(figures)
     asked: set[str] = set()
     for axis, limits in section("gate", GateSettings, root).of(model).items():
         bounds = {limit.bound for limit in limits.values() if isinstance(limit.bound, str)}
         asked |= {f"{axis}/{name}" for name in {*limits, *bounds}}
-    asked |= {f"{axis}/{name}" for axis, names in _HEADLINES.items() for name in names}
+    return {name: figure for name, figure in figures.items() if name in asked or name in usual}
+
+
+def paper_headlines(figures: Mapping[str, Nested]) -> dict[str, Nested]:
+    """Those of the figures, ``AXIS/NAME``, that are in the paper's tables or beside them, whatever the gate reads."""
+    asked = {f"{axis}/{name}" for axis, names in _HEADLINES.items() for name in names}
     return {name: figure for name, figure in figures.items() if name in asked or _is_segmentation(name)}
 
 

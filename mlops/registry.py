@@ -2,9 +2,13 @@
 
 A version points to artifacts of its network's run. They are uploaded whole before the version becomes visible; the version is
 found again by the digest of its package, so that registering twice, or after a kill at any moment, gives one version.
+
+Tags and aliases in MLflow are for its pages: whoever can write there can change them. What may be used is decided by signed
+statements (:mod:`mlops.approvals`), and files are used only if they agree with the digest that a statement names.
 """
 
-import json
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +23,9 @@ from cmr.files import whole_folder
 from mlops.card import purpose
 from mlops.connection import Tracking
 from mlops.gate import MASKS
-from mlops.package import INHOUSE, MODEL, PACKAGES, content_digest, read_package
+from mlops.house import INHOUSE, inhouse_files, keep, patients_of
+from mlops.manifest import MANIFEST, Manifest, check_files, check_package, manifest_digest, read_manifest
+from mlops.package import MODEL, PACKAGES
 from mlops.records import read_network
 from mlops.sync import sync_network
 from models.registry import GENERATORS
@@ -30,6 +36,8 @@ CANDIDATE, APPROVED = "candidate", "approved"
 """Aliases: the newest version; the one that the gate, or a person, has approved."""
 DIGEST = "syncmri.package"
 UPLOADED = "syncmri.uploaded"
+_STAMP = "registered_model_meta"
+_HEX = re.compile(r"[0-9a-f]{64}")
 _LOCK_SECONDS = 600.0  # an upload takes its time
 
 
@@ -41,7 +49,7 @@ class Version:
         model, name: ``ddpm`` and ``syncmri-ddpm``.
         run_id: MLflow's run of the training.
         tags: ``syncmri.package`` (digest), ``.run_key``, ``.size`` (pixels), ``.licences`` and ``.train_on`` (comma-separated),
-            ``.revision`` (git commit, or empty), and whatever promotion adds.
+            ``.revision`` (git commit, or empty), and whatever promotion adds. Anybody who can write to MLflow can change them.
         aliases: ``candidate``, ``approved`` or none.
     """
 
@@ -52,6 +60,12 @@ class Version:
     tags: Mapping[str, str]
     aliases: tuple[str, ...]
     created_ms: int
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of its package by its tag; None where the tag is missing or holds something else."""
+        found = self.tags.get(DIGEST, "")
+        return found if _HEX.fullmatch(found) else None
 
 
 def registered_name(model: str) -> str:
@@ -90,7 +104,7 @@ def approved(tracking: Tracking, model: str) -> Version | None:
 
 def packaged(root: Path) -> list[str]:
     """The models that have a package in the project, in the order of :data:`MODELS`."""
-    return [model for model in MODELS if (root / PACKAGES / model / "package.json").is_file()]
+    return [model for model in MODELS if (root / PACKAGES / model / MANIFEST).is_file()]
 
 
 def register(tracking: Tracking, model: str) -> Version:
@@ -100,14 +114,15 @@ def register(tracking: Tracking, model: str) -> Version:
         DataError: there is no package, or it was made from another training than the one in ``runs/``.
     """
     root = tracking.root.absolute()
-    package = read_package(root, model)
+    manifest, digest = read_package(root, model)
     (root / ".syncmri").mkdir(exist_ok=True)
     with FileLock(root / ".syncmri" / "register.lock", timeout=_LOCK_SECONDS):
-        found = _of_digest(tracking, model, package["digest"])
+        keep(root, digest, root / PACKAGES / model / INHOUSE)
+        found = _of_digest(tracking, model, digest)
         if found is None:
-            run_id = _upload(tracking, model, package)
-            _create(tracking, model, package, run_id)
-            found = _of_digest(tracking, model, package["digest"])
+            run_id = _upload(tracking, manifest, digest)
+            _create(tracking, manifest, digest, run_id)
+            found = _of_digest(tracking, model, digest)
         assert found is not None
         newest = versions(tracking, model)[0]
         if CANDIDATE not in newest.aliases:  # also where somebody was stopped before it
@@ -115,20 +130,98 @@ def register(tracking: Tracking, model: str) -> Version:
         return version(tracking, model, found.number)
 
 
-def download_model(tracking: Tracking, version: Version) -> Path:
-    """The version's MLflow model folder, on this machine. Fetched once, and checked against the digest of its package."""
-    return _download(tracking, version) / MODEL
+def read_package(root: Path, model: str) -> tuple[Manifest, str]:
+    """Manifest and digest of the project's package of ``model``; :class:`DataError` where there is none or it is damaged."""
+    folder = root / PACKAGES / model
+    digest = manifest_digest(folder / MANIFEST)
+    manifest = read_manifest(folder / MANIFEST)
+    for part in (MODEL, INHOUSE):
+        check_package(folder, digest, part)
+    return manifest, digest
 
 
-def download_inhouse(tracking: Tracking, version: Version) -> Path:
-    """What belongs to the version and must not leave the house: ``guard.npz`` and ``lineage.json``."""
-    return _download(tracking, version) / INHOUSE
+def download_package(tracking: Tracking, version: Version, digest: str) -> tuple[Path, Manifest]:
+    """The version's package on this machine, without its in-house part, and its manifest.
+
+    It is fetched once. Each call compares every file with the manifest, and the manifest with ``digest``.
+
+    Args:
+        digest: of the package that a statement approves, or that is to be judged.
+
+    Raises:
+        DataError: a file is not the one that was packaged; it is named.
+    """
+    folder = cached_package(tracking.root, digest)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock"), timeout=_LOCK_SECONDS):
+        if not folder.is_dir():
+            with whole_folder(folder) as temporary:
+                fetch_package(tracking, version, digest, temporary)
+        return folder, check_package(folder, digest, MODEL)
 
 
-def lineage_of(tracking: Tracking, version: Version) -> dict[str, list[str]]:
-    """DATASET/PATIENT by split (``train``, ``val``) of everybody whom the version was trained, or its checkpoint chosen, on."""
-    path = download_inhouse(tracking, version) / "lineage.json"
-    return json.loads(path.read_text(encoding="utf-8"))["subjects"]
+def cached_package(root: Path, digest: str) -> Path:
+    """Where a fetched package is kept on this machine; it need not be there."""
+    return root.absolute() / ".syncmri" / "registry" / digest
+
+
+def fetch_package(tracking: Tracking, version: Version, digest: str, folder: Path) -> None:
+    """Fetch a package from MLflow into an empty folder, and check it as :func:`download_package` does."""
+    parts = {MANIFEST, MODEL}
+    there = {Path(found.path).name for found in tracking.client.list_artifacts(version.run_id, _place(digest))}
+    if odd := sorted(parts ^ there):
+        fault = "missing" if odd[0] in parts else "not listed in the package's manifest"
+        raise DataError(
+            f"{version.name} version {version.number}: {_place(digest)}/{odd[0]} is {fault}, in MLflow's artifacts."
+        )
+    scratch = folder / "fetched"
+    scratch.mkdir()
+    for part in sorted(parts):
+        found = Path(tracking.client.download_artifacts(version.run_id, f"{_place(digest)}/{part}", str(scratch)))
+        (shutil.copytree if found.is_dir() else shutil.copyfile)(found, folder / part)
+    shutil.rmtree(scratch)
+    _drop_stamp(folder / MODEL / _STAMP, version)
+    try:
+        check_package(folder, digest, MODEL)
+    except DataError as error:
+        raise DataError(
+            f"{version.name} version {version.number}: its files in MLflow are not those that were registered. "
+            f"{str(error).replace(f'{folder}/', '')} Register the model anew."
+        ) from error
+
+
+def _drop_stamp(path: Path, version: Version) -> None:
+    """Remove the one file that MLflow itself adds to a model, in a local store, when somebody loads it; nothing here reads it.
+
+    A file of that name with anything else in it stays, and is found as one that is not listed.
+    """
+    if path.is_file() and not path.is_symlink() and path.stat().st_size < 1000:
+        name = re.escape(version.name)
+        stamp = rf"model_name: {name}\nmodel_version: '?{version.number}'?\n"
+        if re.fullmatch(stamp, path.read_text(encoding="utf-8", errors="replace")):
+            path.unlink()
+
+
+def inhouse_part(tracking: Tracking, digest: str, manifest: Manifest) -> Path:
+    """The folder of the in-house part of a package, checked against its manifest.
+
+    Only a package that was made in this house has one, encrypted with the house's key; another one can't be approved or loaded.
+
+    Raises:
+        DataError: it is not on this machine, or a file is not the one that was packaged.
+    """
+    folder = inhouse_files(tracking.root, digest)
+    check_files(folder, {name: sha for name, sha in manifest.files.items() if name.startswith(f"{INHOUSE}/")}, INHOUSE)
+    return folder
+
+
+def patients_behind(tracking: Tracking, digest: str) -> dict[str, list[str]]:
+    """DATASET/PATIENT by split (``train``, ``val``) of everybody whom a version was trained, or its checkpoint chosen, on.
+
+    Raises:
+        DataError: the in-house part of the package is not on this machine, or does not open.
+    """
+    return patients_of(inhouse_files(tracking.root, digest))
 
 
 def _registered(tracking: Tracking, model: str) -> RegisteredModel | None:
@@ -152,66 +245,46 @@ def _of_digest(tracking: Tracking, model: str, digest: str) -> Version | None:
 
 
 def _place(digest: str) -> str:
-    """Where a package lies among the artifacts of its run; a run has several where figures came later."""
+    """Where a package lies among the artifacts of its run; a run has several packages where figures came later."""
     return f"packages/{digest[:16]}"
 
 
-def _upload(tracking: Tracking, model: str, package: Mapping[str, str]) -> str:
-    """Bring the package into the artifacts of its network's run; returns the run's id."""
-    root = tracking.root.absolute()
-    run = tracking.find(package["run_key"])
+def _upload(tracking: Tracking, manifest: Manifest, digest: str) -> str:
+    """Bring the package, without its in-house part, into the artifacts of its network's run; returns the run's id."""
+    root, model = tracking.root.absolute(), manifest.model
+    run = tracking.find(manifest.run_key)
     if run is None:
-        if read_network(root, model)["run_key"] != package["run_key"]:
+        if read_network(root, model)["run_key"] != manifest.run_key:
             raise DataError(
                 f"{root / PACKAGES / model}: packaged from another training than the one in runs/{model}; `syncmri run` "
                 "packages it anew."
             )
         run = sync_network(tracking, model)
-    done = f"{UPLOADED}.{package['digest'][:16]}"
+    done = f"{UPLOADED}.{digest[:16]}"
     if done not in run.data.tags:
-        for part in (MODEL, INHOUSE):
-            place = f"{_place(package['digest'])}/{part}"
-            tracking.client.log_artifacts(run.info.run_id, str(root / PACKAGES / model / part), place)
+        folder, run_id = root / PACKAGES / model, run.info.run_id
+        tracking.client.log_artifacts(run_id, str(folder / MODEL), f"{_place(digest)}/{MODEL}")
+        tracking.client.log_artifact(run_id, str(folder / MANIFEST), _place(digest))
         tracking.log(run, tags={done: "yes"})  # last, so that an upload cut short is done again
-    return run.info.run_id
+    return str(run.info.run_id)
 
 
-def _create(tracking: Tracking, model: str, package: Mapping[str, str], run_id: str) -> None:
-    name, run = registered_name(model), tracking.client.get_run(run_id)
-    if _registered(tracking, model) is None:
+def _create(tracking: Tracking, manifest: Manifest, digest: str, run_id: str) -> None:
+    name, run = registered_name(manifest.model), tracking.client.get_run(run_id)
+    if _registered(tracking, manifest.model) is None:
         try:
-            tracking.client.create_registered_model(name, description=purpose(model))
+            tracking.client.create_registered_model(name, description=purpose(manifest.model))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
     tags = {
-        DIGEST: package["digest"],
-        "syncmri.run_key": package["run_key"],
-        "syncmri.size": str(package["size"]),
-        "syncmri.licences": ",".join(package["licences"]),
-        "syncmri.train_on": ",".join(package["train_on"]),
+        DIGEST: digest,
+        "syncmri.run_key": manifest.run_key,
+        "syncmri.size": str(manifest.size),
+        "syncmri.licences": ",".join(manifest.licences),
+        "syncmri.train_on": ",".join(manifest.train_on),
         "syncmri.revision": run.data.tags.get("mlflow.source.git.commit", ""),
     }
-    source = f"{run.info.artifact_uri}/{_place(package['digest'])}/{MODEL}"
+    source = f"{run.info.artifact_uri}/{_place(digest)}/{MODEL}"
     # Tags come with the version in one step: there never is one without.
-    tracking.client.create_model_version(name, source, run_id, tags=tags, description=package["summary"])
-
-
-def _download(tracking: Tracking, version: Version) -> Path:
-    digest = version.tags.get(DIGEST)
-    if digest is None:
-        raise DataError(f"{version.name} version {version.number} was not made by `syncmri register`; it can't be used here.")
-    folder = tracking.root.absolute() / ".syncmri" / "registry" / digest[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock"), timeout=_LOCK_SECONDS):
-        if not folder.is_dir():
-            with whole_folder(folder) as temporary:
-                fetched = tracking.client.download_artifacts(version.run_id, _place(digest), str(temporary))
-                found = content_digest(Path(fetched), version.tags["syncmri.run_key"])
-                if found != digest:
-                    raise DataError(
-                        f"{version.name} version {version.number}: its files in MLflow are not those that were registered "
-                        f"(digest {found[:16]}, expected {digest[:16]}). Do not use it; register the model anew."
-                    )
-                Path(fetched).rename(temporary / "package")  # where it was put depends on the kind of artifact store
-    return folder / "package"
+    tracking.client.create_model_version(name, source, run_id, tags=tags, description=manifest.summary)

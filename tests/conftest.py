@@ -2,9 +2,21 @@
 
 import random
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Signing and house keys of the tests, so that the user's own are neither used nor made; processes that they start too."""
+    folder = tmp_path_factory.mktemp("keys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNCMRI_KEYS", str(folder))
+        patch.delenv("SYNCMRI_INHOUSE", raising=False)
+        yield folder
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from app.export.draw import Check, Conditions, draw_images, draw_masks
 from cmr.errors import DataError
 from cmr.files import whole_folder
 from cmr.store import SliceStore
+from mlops.exports import note_export
 from mlops.gate import MASKS
 from mlops.licences import licences_of
-from mlops.lineage import note_export
 from mlops.settings import DataSettings, PhantomData, section
 
 USUAL_COUNT = 100

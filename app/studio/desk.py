@@ -18,8 +18,8 @@ from app.studio.uploads import Uploads
 from cmr.errors import DataError
 from evaluation.validity import CHECKS, check_anatomy
 from mlops.connection import TrackingError
+from mlops.exports import note_export
 from mlops.gate import MASKS
-from mlops.lineage import note_export
 from models.registry import GENERATORS
 
 SEED_MOST = 2**32 - 1  # JavaScript has whole numbers up to 2^53

@@ -13,8 +13,10 @@ from app.studio.pictures import COLOURS, grey_url, mask_url
 from app.studio.shelf import Offer
 from cmr.labels import LV, MYO, RV
 from mlops import registry
-from mlops.connection import connect, explained
-from mlops.history import Event, history
+from mlops.approvals.statement import Statement
+from mlops.approvals.store import read_chain
+from mlops.connection import Tracking, connect, explained
+from mlops.lineage import WITHDRAWN
 from mlops.promotion import REFUSED
 
 _NAMES = {LV: "Left ventricle", MYO: "Myocardium", RV: "Right ventricle"}
@@ -29,7 +31,9 @@ class _Life:
 
     name: str
     versions: Sequence[registry.Version]
-    events: Sequence[Event]
+    events: Sequence[Statement]
+    withdrawn: Sequence[int]
+    override: Mapping[int, str]
 
 
 def results(drawn: Sequence[Drawn]) -> str:
@@ -78,15 +82,20 @@ def registry_state(root: Path) -> str:
     """
     with explained(root):
         tracking = connect(root)
-        lives = [
-            _Life(
-                registry.registered_name(model),
-                registry.versions(tracking, model),
-                history(tracking, model)[::-1],
-            )
-            for model in registry.MODELS
-        ]
+        lives = [_life(tracking, model) for model in registry.MODELS]
     return _page("registry", lives=lives, refused=REFUSED, now=datetime.now(UTC).strftime("%H:%M:%S"))
+
+
+def _life(tracking: Tracking, model: str) -> _Life:
+    chain, versions = read_chain(tracking, model), registry.versions(tracking, model)
+    in_force = {statement.version: statement for statement in chain.approvals}
+    return _Life(
+        registry.registered_name(model),
+        versions,
+        chain.history[::-1],
+        [one.number for one in versions if one.digest in chain.withdrawn or WITHDRAWN in one.tags],
+        {number: statement.override for number, statement in in_force.items() if statement.override},
+    )
 
 
 def editor() -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.approval import approved_version
 from app.approved import ApprovalWatch, Approved, NotApprovedError, load_approved
 from app.conditions import given_masks
 from cmr.errors import DataError
 from mlops import registry
-from mlops.connection import Tracking, connect, explained
+from mlops.approvals.current import approved_now
+from mlops.connection import Tracking, TrackingError, connect, explained
 from mlops.gate import MASKS
 
 _FRESH_SECONDS = 10.0  # that an answer of the registry serves all open pages
@@ -142,7 +142,9 @@ def approved_generators(offers: Iterable[Offer]) -> list[Offer]:
 
 def _offer(tracking: Tracking, model: str) -> Offer:
     try:
-        version = approved_version(tracking, model)
-    except NotApprovedError as error:
+        approval = approved_now(tracking, model)
+    except TrackingError:
+        raise
+    except DataError as error:
         return Offer(model, None, reason=str(error))
-    return Offer(model, version.number, version.tags.get("approved.override"), int(version.tags["syncmri.size"]))
+    return Offer(model, approval.version.number, "; ".join(approval.marks) or None, int(approval.statement.about["size"]))

@@ -9,10 +9,10 @@ cent (Johnson and Lindenstrauss 1984; with signs for directions: Achlioptas 2003
 that was flipped or turned by 90° is found; one whose brightness or position was changed may not be.
 """
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -63,20 +63,21 @@ class Guard:
             )
         return ~(_nearest(images, self.features) > self.threshold)
 
-    def save(self, path: Path) -> None:
-        """Write an ``.npz`` file; the same guard gives the same bytes."""
-        with path.open("wb") as file:
-            np.savez(file, features=self.features, threshold=self.threshold, size=self.size, of_masks=self.of_masks)
+    def to_bytes(self) -> bytes:
+        """The guard as an ``.npz`` file; the same guard gives the same bytes. Encrypt it before it is stored."""
+        file = io.BytesIO()
+        np.savez(file, features=self.features, threshold=self.threshold, size=self.size, of_masks=self.of_masks)
+        return file.getvalue()
 
     @classmethod
-    def load(cls, path: Path) -> "Guard":
-        """Read what :meth:`save` wrote; :class:`DataError` where there is no such file or it is broken."""
+    def from_bytes(cls, content: bytes) -> "Guard":
+        """The guard that :meth:`to_bytes` wrote; :class:`DataError` where the bytes are none."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 kept = float(file["threshold"]), int(file["size"]), bool(file["of_masks"])
                 return cls(file["features"], *kept)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise DataError(f"{path}: no near-copy guard ({error}); `syncmri run` packages the model anew.") from error
+            raise DataError(f"not readable as a near-copy filter ({error}); `syncmri run` packages the model anew.") from error
 
 
 def build_guard(train_images: NDArray, holdout_images: NDArray) -> Guard:

@@ -87,6 +87,20 @@ def consent_withdrawn(root: Path, model: str) -> Iterator[None]:
         client.delete_model_version_tag(registered_name(model), "1", WITHDRAWN)
 
 
+@contextmanager
+def approved_by_override(root: Path, model: str, reason: str) -> Iterator[None]:
+    """Within it, version 1 is approved by override of limits that it does not keep."""
+    params = root / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("at_least: 0.3", "at_least: 0.99"))
+    try:
+        assert promote(root, model, 1, override=reason, user="test").override == reason
+        yield
+    finally:
+        params.write_text(before)
+        promote(root, model, 1, user="test")
+
+
 def network(root: Path, name: str) -> nn.Module:
     """The untrained network of a model, the same each time."""
     params = load_params(root)

@@ -14,10 +14,9 @@ from app.export.make import Request, make_set
 from cmr.errors import DataError
 from cmr.nifti import write_volume
 from cmr.store import SliceStore
-from mlops.connection import connect
+from mlops.exports import exports
 from mlops.promotion import demote, promote
-from mlops.registry import approved, registered_name
-from tests.app.approved_project import SIZE, consent_withdrawn
+from tests.app.approved_project import SIZE, approved_by_override, consent_withdrawn
 
 FORMATS = ("store", "nifti", "nnunet", "png")
 
@@ -90,13 +89,10 @@ def test_the_datasheet_names_versions_licences_figures_and_what_was_withheld(mad
     assert facts["images"]["drawn"] == 3
 
 
-def test_the_versions_remember_the_export(approved_project: Path, made: dict[str, Path]) -> None:
-    for model in ("ddpm", "masks"):
-        version = approved(connect(approved_project), model)
-        assert version is not None
-        notes = [json.loads(text) for key, text in version.tags.items() if key.startswith("export.")]
-        (note,) = [note for note in notes if note["out"] == str(made["nnunet"])]
-        assert (note["count"], note["format"], note["masks"]) == (3, "nnunet", "masks")
+def test_the_ledger_remembers_the_export(approved_project: Path, made: dict[str, Path]) -> None:
+    (export,) = [one for one in exports(approved_project) if one.about["out"] == str(made["nnunet"])]
+    assert set(export.versions) == {("ddpm", 1), ("masks", 1)}
+    assert (export.about["count"], export.about["format"], export.about["masks"]) == (3, "nnunet", "masks")
 
 
 def test_masks_of_a_dataset_come_in_another_order(approved_project: Path, tmp_path: Path) -> None:
@@ -166,17 +162,14 @@ def test_the_command_tells_what_it_made(approved_project: Path, tmp_path: Path, 
 
 
 def test_an_override_is_marked_and_a_demotion_refused_by_name(approved_project: Path, tmp_path: Path) -> None:
-    client, name = connect(approved_project).client, registered_name("ddpm")
     demote(approved_project, "ddpm", user="test")
     with pytest.raises(DataError, match=r"models:/syncmri-ddpm@approved does not exist.*demoted on .* by test"):
         make_set(approved_project, Request("ddpm", tmp_path / "refused", count=2))
     assert not (tmp_path / "refused").exists()
     promote(approved_project, "ddpm", user="test")
-    client.set_model_version_tag(name, "1", "approved.override", "for a talk")
-    try:
-        assert "for a talk" in make_set(approved_project, Request("ddpm", tmp_path / "set", count=2)).model
-    finally:
-        client.delete_model_version_tag(name, "1", "approved.override")
+    with approved_by_override(approved_project, "ddpm", "for a talk"):
+        asked = Request("ddpm", tmp_path / "set", count=2, dataset="mnms")
+        assert "for a talk" in make_set(approved_project, asked).model
     assert "was approved by override" in (tmp_path / "set/datasheet.md").read_text()
     assert json.loads((tmp_path / "set/provenance.json").read_text())["models"][0]["approved_by_override"] == "for a talk"
 

@@ -64,7 +64,7 @@ def test_a_refusal_is_status_1_and_says_why(root: Path, syncmri: Callable[..., t
     assert "- privacy.mia_auc is 0.7, ≤ 0.6 was asked for" in out
     assert "error: refused" in err
     status, out, _ = syncmri("history", "ddpm")
-    assert ("version 1 refused" in out, out.endswith("Approved now: none\n")) == (True, True)
+    assert ("version 1 refused" in out, "Approved now: none. models:/syncmri-ddpm@approved" in out) == (True, True)
 
 
 def test_an_override_is_shown_wherever_the_version_is(root: Path, syncmri: Callable[..., tuple]) -> None:
@@ -73,9 +73,21 @@ def test_an_override_is_shown_wherever_the_version_is(root: Path, syncmri: Calla
     assert (status, "approved by override of the gate" in out) == (0, True)
     _, out, _ = syncmri("history", "ddpm")
     assert "by override: phantoms only [no patients]" in " ".join(out.split())
-    assert out.endswith("Approved now: version 1, by override: phantoms only [no patients]\n")
+    assert out.endswith("Approved now: version 1, approved by override: phantoms only [no patients]\n")
     status, out, _ = syncmri("demote", "ddpm")
     assert (status, "syncmri-ddpm version 1 is no longer approved" in out) == (0, True)
+
+
+def test_verify_says_each_step_and_fails_where_one_does_not_hold(root: Path, syncmri: Callable[..., tuple]) -> None:
+    assert syncmri("verify", "ddpm")[0] == 1
+    syncmri("promote", "ddpm")
+    status, out, _ = syncmri("verify", "syncmri-ddpm")
+    assert (status, out.splitlines()[-1]) == (0, "The approval of ddpm holds.")
+    assert all(line.startswith("ok  ") for line in out.splitlines()[:-1])
+    card = next((root / ".syncmri/registry").rglob("card.md"))
+    card.write_text(card.read_text() + " ")
+    status, out, err = syncmri("verify", "ddpm")
+    assert (status, f"FAIL  {card}: changed" in out, "does not hold" in err) == (1, True, True)
 
 
 def test_register_again_changes_nothing(syncmri: Callable[..., tuple]) -> None:

@@ -48,7 +48,8 @@ def bare(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert version is not None
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    wanted = registry.download_model(tracking, version) / "requirements.txt"
+    assert version.digest
+    wanted = registry.download_package(tracking, version, version.digest)[0] / "model/requirements.txt"
     done = subprocess.run([folder / "bin/pip", "install", "--quiet", "-r", wanted], capture_output=True, text=True)
     if done.returncode and "No matching distribution" not in done.stderr:
         pytest.skip(f"no package index: {done.stderr[-300:]}")
@@ -103,8 +104,9 @@ def test_the_package_holds_neither_guard_nor_names(project: Path, tmp_path: Path
     tracking = connect(project)
     version = registry.approved(tracking, "ddpm")
     assert version is not None
-    folder = shutil.copytree(registry.download_model(tracking, version), tmp_path / "model")
-    assert not [path for path in folder.rglob("*") if path.name in ("guard.npz", "lineage.json")]
+    assert version.digest
+    folder = shutil.copytree(registry.download_package(tracking, version, version.digest)[0] / "model", tmp_path / "model")
+    assert not [path for path in folder.rglob("*") if "guard" in path.name or "lineage" in path.name]
     assert not [path for path in folder.rglob("*") if path.is_file() and b"mnms-train-" in path.read_bytes()]
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from cmr.errors import DataError
 from mlops import registry
+from mlops.approvals.store import read_chain
 from mlops.connection import connect
-from mlops.history import history
+from mlops.exports import note_export
 from mlops.lineage import WITHDRAWN, exclude, lineage
 from mlops.promotion import promote
 from mlops.settings import DataSettings, section
@@ -76,12 +77,11 @@ def test_sets_for_the_masks_of_a_test_patient_are_told(root: Path) -> None:
 
 
 def test_exports_are_told_of_versions_and_of_masks(root: Path) -> None:
-    tracking, name = connect(root), registry.registered_name(MODEL)
-    for stamp, masks in (("1", "masks"), ("2", "acdc")):
-        note = {"what": "synthetic set", "count": 20, "format": "png", "out": "/given/out", "masks": masks}
-        tracking.client.set_model_version_tag(name, "1", f"export.{stamp}", json.dumps(note))
-    assert [about["masks"] for _, about in lineage(root, TRAIN).exports] == ["masks", "acdc"]
-    assert [about["masks"] for _, about in lineage(root, ELSEWHERE).exports] == ["acdc"]  # it may hold this patient's masks
+    for masks in ("masks", "acdc"):
+        about = {"what": "synthetic set", "count": 20, "format": "png", "out": "/given/out", "masks": masks}
+        note_export(root, [(MODEL, 1)], about)
+    assert [export.about["masks"] for export in lineage(root, TRAIN).exports] == ["masks", "acdc"]
+    assert [export.about["masks"] for export in lineage(root, ELSEWHERE).exports] == ["acdc"]  # perhaps this patient's masks
     assert lineage(root, HOLDOUT).exports == ()
 
 
@@ -110,7 +110,7 @@ def test_excluding_names_the_patient_in_the_parameters_and_marks_the_versions(ro
     assert section("data", DataSettings, root).excluded == (f"mnms/{TRAIN}", "mnms/copy-of-00")
     assert WITHDRAWN in tags(root, 1)
     assert registry.approved(connect(root), MODEL) is not None  # to demote it is for people to decide
-    assert [event.what for event in history(connect(root), MODEL)] == ["approved", "consent withdrawn"]
+    assert [event.what for event in read_chain(connect(root), MODEL).history] == ["approved", "consent withdrawn"]
     assert TRAIN not in json.dumps(tags(root, 1))
     with pytest.raises(DataError, match="withdrawn the consent"):
         promote(root, MODEL, 1)
@@ -118,7 +118,7 @@ def test_excluding_names_the_patient_in_the_parameters_and_marks_the_versions(ro
     since = tags(root, 1)[WITHDRAWN]
     exclude(root, "copy-of-00")  # again, under the other name: nothing new
     assert section("data", DataSettings, root).excluded == (f"mnms/{TRAIN}", "mnms/copy-of-00")
-    assert (tags(root, 1)[WITHDRAWN], len(history(connect(root), MODEL))) == (since, 2)
+    assert (tags(root, 1)[WITHDRAWN], len(read_chain(connect(root), MODEL).history)) == (since, 2)
 
 
 def test_an_excluded_patient_is_still_found_by_every_name(root: Path) -> None:

@@ -1,7 +1,9 @@
 """What a package holds, what identifies it, and that it is all that a model needs."""
 
 import json
+import lzma
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,11 @@ from ruamel.yaml import YAML
 from cmr.errors import DataError
 from cmr.store import SliceStore
 from evaluation.privacy.guard import Guard
-from mlops.package import build_package, content_digest, read_package
+from mlops.approvals.keys import KeyFileError
+from mlops.house import FILTER, INHOUSE, PATIENTS, seal, unseal
+from mlops.manifest import MANIFEST, manifest_digest
+from mlops.package import build_package
+from mlops.registry import read_package
 from mlops.settings import load_params
 from models.checkpoint import load_network
 from models.device import pick_device
@@ -52,7 +58,7 @@ def loaded(made: Path) -> dict[str, Any]:
 
 def digest(root: Path, model: str = "ddpm") -> str:
     build_package(root, model)
-    return str(read_package(root, model)["digest"])
+    return read_package(root, model)[1]
 
 
 def masks(count: int = 3) -> np.ndarray:
@@ -65,12 +71,14 @@ def masks(count: int = 3) -> np.ndarray:
 
 def test_a_package_is_the_model_what_stays_in_house_and_what_they_are(made: Path) -> None:
     folder = made / "packages/ddpm"
-    assert {path.name for path in folder.iterdir()} == {"model", "inhouse", "package.json"}
-    assert {path.name for path in (folder / "inhouse").iterdir()} == {"guard.npz", "lineage.json"}
-    about = read_package(made, "ddpm")
-    assert about["digest"] == content_digest(folder, about["run_key"])
-    assert (about["model"], about["size"], about["train_on"]) == ("ddpm", SIZE, ["mnms"])
-    lineage = json.loads((folder / "inhouse/lineage.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {"model", INHOUSE, MANIFEST}
+    assert {path.name for path in (folder / INHOUSE).iterdir()} == {FILTER, PATIENTS}
+    manifest, digest = read_package(made, "ddpm")
+    assert digest == manifest_digest(folder / MANIFEST)
+    assert (manifest.model, manifest.size, manifest.pixel_mm, manifest.train_on) == ("ddpm", SIZE, 160 / SIZE, ("mnms",))
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    assert set(manifest.files) == files
+    lineage = json.loads(unseal(folder / INHOUSE / PATIENTS))
     learnt = {split: set(SliceStore.open(made / "data/cohort" / split).index["subject"]) for split in ("train", "val")}
     assert {split: {name.removeprefix("mnms/") for name in names} for split, names in lineage["subjects"].items()} == learnt
     requirements = (folder / "model/requirements.txt").read_text().split()
@@ -80,19 +88,19 @@ def test_a_package_is_the_model_what_stays_in_house_and_what_they_are(made: Path
 def test_the_model_names_no_patient_and_no_folder_of_this_machine(made: Path) -> None:
     for model in MODELS:
         folder = made / "packages" / model
-        lineage = json.loads((folder / "inhouse/lineage.json").read_text())
+        lineage = json.loads(unseal(folder / INHOUSE / PATIENTS))
         patients = [name.partition("/")[2] for names in lineage["subjects"].values() for name in names]
         patients += sorted(set(SliceStore.open(made / "data/cohort/holdout").index["subject"]))
         for path in (folder / "model").rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file():
                 content = path.read_bytes()
                 assert not [name for name in (*patients, str(made), str(REPOSITORY)) if name.encode() in content], path
 
 
 def test_the_guard_of_a_package_knows_its_training_slices(made: Path) -> None:
     train, test = (SliceStore.open(made / "data/cohort" / split) for split in ("train", "test"))
-    images = Guard.load(made / "packages/ddpm/inhouse/guard.npz")
-    labels = Guard.load(made / "packages/masks/inhouse/guard.npz")
+    images = Guard.from_bytes(unseal(made / "packages/ddpm" / INHOUSE / FILTER))
+    labels = Guard.from_bytes(unseal(made / "packages/masks" / INHOUSE / FILTER))
     assert images.copies(np.asarray(train.images)).all()
     assert images.copies(np.asarray(test.images)).mean() < 0.2
     assert labels.copies(np.asarray(train.masks)).all()
@@ -100,12 +108,11 @@ def test_the_guard_of_a_package_knows_its_training_slices(made: Path) -> None:
 
 def test_the_same_training_packaged_again_is_the_same(project: Path, made: Path) -> None:
     first = digest(project)
-    assert first == read_package(made, "ddpm")["digest"]  # in another folder, at another time
+    assert first == read_package(made, "ddpm")[1]  # in another folder, at another time
     params = (project / "params.yaml").read_text()
     assert "Limits of a test" in params
     (project / "params.yaml").write_text(params.replace("Limits of a test", "Other limits"))
     assert digest(project) == first  # what is asked of a model is no part of it
-    assert "Other limits" in (project / "packages/ddpm/model/card.md").read_text()
 
 
 def test_other_figures_or_other_patients_make_another_package(project: Path) -> None:
@@ -124,7 +131,6 @@ def test_card_says_what_people_must_know(made: Path, project: Path) -> None:
     card = (made / "packages/ddpm/model/card.md").read_text()
     for text in ("# syncmri-ddpm", "Not for diagnosis", "| train | 6 | 48 |", "CC0", "ssim | 0.31 | 0.2883 to 0.3255"):
         assert text in card
-    assert "fidelity.mask_adherence_ratio | ≥ 0.5 | 0.7068 | pass" in card
     assert "fidelity/lpips | – | the stage fidelity@ddpm did not give it" in card
     params = load_params(project)
     params["phantom"]["datasets"] = []
@@ -132,7 +138,7 @@ def test_card_says_what_people_must_know(made: Path, project: Path) -> None:
     with (project / "params.yaml").open("w") as file:
         YAML().dump(params, file)
     build_package(project, "ddpm")
-    assert read_package(project, "ddpm")["licences"] == ["CC BY-NC-SA 4.0"]
+    assert read_package(project, "ddpm")[0].licences == ("CC BY-NC-SA 4.0",)
     assert "allows no commercial use" in (project / "packages/ddpm/model/card.md").read_text()
 
 
@@ -141,10 +147,68 @@ def test_without_figures_there_is_no_package_and_an_older_one_stays(project: Pat
     (project / "reports/metrics.json").unlink()
     with pytest.raises(DataError, match=r"metrics\.json: missing"):
         build_package(project, "ddpm")
-    assert read_package(project, "ddpm")["digest"] == first
+    assert read_package(project, "ddpm")[1] == first
     assert [path.name for path in (project / "packages").iterdir()] == ["ddpm"]
     with pytest.raises(DataError, match="missing"):
         read_package(project, "fm")
+
+
+def test_nothing_of_the_in_house_part_is_readable_or_opens_with_another_key(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = made / "packages/ddpm" / INHOUSE
+    patients = SliceStore.open(made / "data/cohort/train").index["subject"].unique()
+    for path in sealed.iterdir():
+        content = path.read_bytes()
+        assert not [name for name in patients if name.encode() in content]
+        assert not content.startswith(b"PK")
+        zipped = lzma.compress(content)
+        assert len(zipped) > 0.99 * len(content)  # nothing in it repeats
+    changed = tmp_path / FILTER
+    changed.write_bytes((sealed / FILTER).read_bytes()[:-1] + b"x")
+    renamed = tmp_path / PATIENTS
+    renamed.write_bytes((sealed / FILTER).read_bytes())
+    for path in (changed, renamed):
+        with pytest.raises(KeyFileError, match="does not open this file"):
+            unseal(path)
+    monkeypatch.setenv("SYNCMRI_KEYS", str(tmp_path / "others"))
+    with pytest.raises(KeyFileError, match="no house key on this machine"):
+        unseal(sealed / FILTER)
+    seal(b"", "makes another house's key")
+    with pytest.raises(KeyFileError, match="encrypted with another key"):
+        unseal(sealed / FILTER)
+
+
+def test_a_changed_missing_or_added_file_is_named(project: Path) -> None:
+    build_package(project, "ddpm")
+    folder = project / "packages/ddpm"
+    weights, card = folder / "model/artifacts/weights.safetensors", folder / "model/card.md"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"weights\.safetensors: changed"):
+        read_package(project, "ddpm")
+    weights.write_bytes(whole)
+    for name in ("model/code/models/__init__.pyc", "model/.hidden", "inhouse/more"):
+        (folder / name).write_text("x")
+        with pytest.raises(DataError, match=f"{re.escape(name)}: not listed"):
+            read_package(project, "ddpm")
+        (folder / name).unlink()
+    text = card.read_bytes()
+    card.unlink()
+    with pytest.raises(DataError, match=r"card\.md: missing"):
+        read_package(project, "ddpm")
+    (project / "card.md").write_bytes(text)
+    card.symlink_to(project / "card.md")
+    with pytest.raises(DataError, match=r"card\.md: a link"):
+        read_package(project, "ddpm")
+    card.unlink()
+    card.write_bytes(text)
+    read_package(project, "ddpm")
+
+
+def test_loading_a_package_adds_no_file_to_it(made: Path, loaded: dict[str, Any]) -> None:
+    for name in loaded:
+        read_package(made, name)
 
 
 def test_a_package_draws_as_its_network_does(made: Path, loaded: dict[str, Any]) -> None:

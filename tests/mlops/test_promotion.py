@@ -6,19 +6,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from cmr.errors import DataError
 from mlops import registry
+from mlops.approvals.current import NotApprovedError, approved_now
+from mlops.approvals.statement import Statement
+from mlops.approvals.store import read_chain
 from mlops.connection import connect
-from mlops.history import Event, history, record
 from mlops.promotion import OVERRIDE, REFUSED, demote, promote
+from mlops.settings import load_params
 from tests.mlops.conftest import REPOSITORY
 from tests.mlops.records import figure
 from tests.mlops.registered import MODEL, draw_training_images, good_figures, measure, retrain, take_in
@@ -34,13 +36,15 @@ def approved(root: Path) -> int | None:
     return found.number if found else None
 
 
+def history(root: Path) -> list[Statement]:
+    return read_chain(connect(root), MODEL).history
+
+
 def tags(root: Path, number: int) -> dict[str, str]:
     return dict(registry.version(connect(root), MODEL, number).tags)
 
 
 def change_gate(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    from ruamel.yaml import YAML
-
     yaml = YAML()
     params = yaml.load(root / "params.yaml")
     change(params["gate"])
@@ -54,11 +58,17 @@ def test_all_limits_kept_is_approved(root: Path) -> None:
     assert len(decision.verdicts) == 10
     assert approved(root) == 1
     assert not {REFUSED, OVERRIDE} & set(tags(root, 1))
-    (event,) = history(connect(root), MODEL)
-    assert (event.what, event.who, event.version, event.state) == ("approved", "anna", 1, "done")
-    assert event.values["privacy.mia_auc"] == 0.7  # the upper end was compared
-    assert event.limits["privacy.mia_auc"] == "≤ 0.9"
-    assert event.limits["privacy.closer_to_train"] == "≤ 0.7 (closer_to_train_null)"
+    (event,) = history(root)
+    assert (event.what, event.who, event.version, event.id) == ("approved", "anna", 1, decision.statement)
+    verdicts = {f"{one['axis']}.{one['name']}": one for one in event.verdicts}
+    auc, closer = verdicts["privacy.mia_auc"], verdicts["privacy.closer_to_train"]
+    assert (auc["compared"], auc["bound"], auc["outcome"]) == (0.7, 0.9, "pass")  # the upper end was compared
+    assert (closer["bound"], closer["limit"]["at_most"]) == (0.7, "closer_to_train_null")
+    assert auc["figure"] == good_figures()["membership"]["mia_auc"]
+    assert event.policy is not None
+    assert event.policy.content["limits"]["privacy"]["mia_auc"] == {"at_most": 0.9, "compare": "worst"}
+    assert event.about["licences"] == ["CC0 1.0"]
+    assert (event.about["size"], event.about["pixel_mm"]) == (32, 5.0)
 
 
 def test_one_limit_not_kept_refuses_and_says_which(root: Path) -> None:
@@ -70,7 +80,7 @@ def test_one_limit_not_kept_refuses_and_says_which(root: Path) -> None:
     assert decision.reasons == ("privacy.mia_auc is 0.95, ≤ 0.9 was asked for",)
     assert approved(root) is None
     assert tags(root, 2)[REFUSED] == decision.reasons[0]
-    (event,) = history(connect(root), MODEL)
+    (event,) = history(root)
     assert (event.what, event.reasons) == ("refused", decision.reasons)
 
 
@@ -141,11 +151,11 @@ def test_an_override_is_noted_with_who_and_why(root: Path) -> None:
     assert approved(root) == 1
     assert tags(root, 1)[OVERRIDE] == "for a phantom study"
     assert "privacy.mia_auc" in tags(root, 1)[REFUSED]
-    (event,) = history(connect(root), MODEL)
+    (event,) = history(root)
     assert (event.override, event.who, len(event.reasons)) == ("for a phantom study", "anna", 1)
     demote(root, MODEL)
     assert OVERRIDE not in tags(root, 1)
-    assert history(connect(root), MODEL)[0].override == "for a phantom study"
+    assert history(root)[0].override == "for a phantom study"
 
 
 def test_an_override_that_is_not_needed_is_not_noted(root: Path) -> None:
@@ -170,13 +180,10 @@ def test_demotion_and_the_way_back(root: Path) -> None:
     back = promote(root, MODEL, 1)
     assert (back.version.number, back.replaced) == (1, None)
     assert approved(root) == 1
-    told = [(event.what, event.version, event.replaced, event.state) for event in history(connect(root), MODEL)]
-    assert told == [
-        ("approved", 1, None, "done"),
-        ("approved", 2, 1, "done"),
-        ("demoted", 2, None, "done"),
-        ("approved", 1, None, "done"),
-    ]
+    told = [(event.what, event.version, event.replaced) for event in history(root)]
+    assert told == [("approved", 1, None), ("approved", 2, 1), ("demoted", 2, None), ("approved", 1, None)]
+    chain = history(root)
+    assert [event.previous for event in chain] == [(), *((event.id,) for event in chain[:-1])]
     with pytest.raises(DataError, match="no version is approved"):
         demote(root, "masks")
 
@@ -189,9 +196,13 @@ def test_what_is_not_there_can_not_be_promoted(root: Path) -> None:
 
 
 def test_the_licence_of_the_data_must_allow_the_use_that_the_gate_demands(root: Path) -> None:
+    params = load_params(root)
+    params["phantom"]["datasets"], params["data"]["licences"]["mnms"] = [], "CC BY-NC-SA 4.0"
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(params, file)
+    assert take_in(root).number == 2
     tracking = connect(root)
-    name = registry.registered_name(MODEL)
-    tracking.client.set_model_version_tag(name, "1", "syncmri.licences", "CC BY 4.0, CC BY-NC-SA 4.0")
+    tracking.client.set_model_version_tag(registry.registered_name(MODEL), "2", "syncmri.licences", "CC BY 4.0")  # no help
     change_gate(root, lambda gate: gate.update(use="commercial"))
     decision = promote(root, MODEL)
     assert decision.reasons == ("gate.use asks for commercial use; CC BY-NC-SA 4.0 allows research only",)
@@ -215,17 +226,17 @@ def test_two_promotions_at_once_leave_one_winner_and_both_in_the_history(root: P
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "MLFLOW_DISABLE_TELEMETRY": "true"}
     both = [subprocess.Popen([sys.executable, "-c", code, number], cwd=root, env=environment) for number in "12"]
     assert [process.wait(120) for process in both] == [0, 0]
-    first, second = history(connect(root), MODEL)
+    first, second = history(root)
     assert {first.version, second.version} == {1, 2}
     assert (first.replaced, second.replaced) == (None, first.version)
-    assert (first.state, second.state, approved(root)) == ("done", "done", second.version)
+    assert (second.previous, approved(root)) == ((first.id,), second.version)
 
 
-@pytest.mark.parametrize("after", ["record", "alias"])
+@pytest.mark.parametrize("after", ["statement", "alias"])
 def test_a_killed_promotion_leaves_no_half_state(root: Path, after: str) -> None:
-    """Killed once what it is about to do is written down, and once it is done but not yet noted."""
+    """Killed once it has signed, and once the alias has moved: what is not agreed on by both is not used."""
     change_gate(root, lambda gate: gate["images"]["privacy"].update(mia_auc={"at_most": 0.6}))
-    halt = {"record": "mlops.promotion._tag", "alias": "mlflow.tracking.MlflowClient.set_registered_model_alias"}[after]
+    halt = {"statement": "mlops.promotion._tag", "alias": "mlflow.tracking.MlflowClient.set_registered_model_alias"}[after]
     code = f"""
 import os, signal
 from pathlib import Path
@@ -241,26 +252,14 @@ mlops.promotion.promote(Path("."), "ddpm", override="why not")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "MLFLOW_DISABLE_TELEMETRY": "true"}
     killed = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment)
     assert killed.returncode == -signal.SIGKILL
-    (event,) = history(connect(root), MODEL)
-    if after == "record":
-        assert (approved(root), event.state) == (None, "pending")
+    (event,) = history(root)
+    assert (event.what, event.override) == ("approved", "why not")
+    if after == "statement":
+        with pytest.raises(NotApprovedError, match="does not exist"):
+            approved_now(connect(root), MODEL)
     else:
-        assert (approved(root), event.state) == (1, "done")  # it is, and history sees it
-        assert tags(root, 1)[OVERRIDE] == "why not"  # never approved without its mark
+        assert approved_now(connect(root), MODEL).marks == ("approved by override: why not",)  # never without its mark
     change_gate(root, lambda gate: gate["images"]["privacy"].update(mia_auc={"at_most": 0.9}))
     assert promote(root, MODEL).approved
-    first, last = history(connect(root), MODEL)
-    assert (first.state, last.state) == ("pending" if after == "record" else "done", "done")
+    assert approved_now(connect(root), MODEL).marks == ()
     assert OVERRIDE not in tags(root, 1)
-
-
-def test_events_of_the_future_and_long_texts_can_be_read(root: Path) -> None:
-    tracking = connect(root)
-    written = record(tracking, MODEL, Event("approved", 1, "anna", override="x" * 9000, state="pending"))
-    name = registry.registered_name(MODEL)
-    content = json.loads(tracking.client.get_registered_model(name).tags[written.key])
-    assert len(json.dumps(content)) < 5000  # PostgreSQL's column
-    tracking.client.set_registered_model_tag(name, written.key, json.dumps({**content, "mood": "good"}))
-    (read,) = history(tracking, MODEL)
-    assert read == replace(written, override=read.override)
-    assert time.strptime(read.when[:19], "%Y-%m-%dT%H:%M:%S")

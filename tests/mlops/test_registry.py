@@ -13,7 +13,8 @@ from mlflow.tracking import MlflowClient
 from cmr.errors import DataError
 from mlops import registry
 from mlops.connection import Tracking, connect
-from mlops.package import build_package, read_package
+from mlops.house import FILTER, INHOUSE, inhouse_files
+from mlops.package import build_package
 from tests.app.approved_project import build_approved_project
 from tests.mlops.conftest import REPOSITORY
 
@@ -48,19 +49,24 @@ def measure_again(root: Path, ssim: float) -> None:
     build_package(root, MODEL)
 
 
+def package_of(tracking: Tracking, version: registry.Version) -> Path:
+    assert version.digest
+    return registry.download_package(tracking, version, version.digest)[0] / "model"
+
+
 def numbers(tracking: Tracking) -> list[int]:
     return [one.number for one in registry.versions(tracking, MODEL)]
 
 
 def test_a_version_says_what_it_is(tracking: Tracking) -> None:
     (found,) = registry.versions(tracking, MODEL)
-    package = read_package(tracking.root, MODEL)
+    manifest, digest = registry.read_package(tracking.root, MODEL)
     assert (found.model, found.name, found.number, found.aliases) == (MODEL, "syncmri-ddpm", 1, ("candidate",))
-    assert found.tags["syncmri.package"] == package["digest"]
-    assert found.tags["syncmri.run_key"] == package["run_key"]
+    assert found.digest == digest
+    assert found.tags["syncmri.run_key"] == manifest.run_key
     assert {found.tags[f"syncmri.{key}"] for key in ("size", "licences", "train_on")} == {"32", "CC0 1.0", "mnms"}
     run = tracking.client.get_run(found.run_id)
-    assert run.data.tags["syncmri.run_key"] == package["run_key"]  # the run of the training itself
+    assert run.data.tags["syncmri.run_key"] == manifest.run_key  # the run of the training itself
     described = tracking.client.get_model_version(found.name, "1")
     assert "6 patients of mnms" in described.description
 
@@ -84,7 +90,7 @@ def test_what_is_not_there_is_told(tracking: Tracking) -> None:
     assert registry.packaged(tracking.root) == [MODEL]
     with pytest.raises(DataError, match="has no version 7; there are: 1"):
         registry.version(tracking, MODEL, 7)
-    with pytest.raises(DataError, match=r"packages/fm/package\.json: missing"):
+    with pytest.raises(DataError, match=r"packages/fm/manifest\.json: missing"):
         registry.register(tracking, "fm")
 
 
@@ -104,7 +110,7 @@ def test_a_fresh_database_is_filled_from_what_is_on_disk(tracking: Tracking) -> 
     again = connect(tracking.root)
     found = registry.register(again, MODEL)
     assert (found.number, found.aliases) == (1, ("candidate",))
-    assert (registry.download_model(again, found) / "MLmodel").is_file()
+    assert (package_of(again, found) / "MLmodel").is_file()
 
 
 @pytest.mark.parametrize(
@@ -128,10 +134,11 @@ def test_killed_at_any_moment_the_next_call_completes_it(
             registry.register(tracking, MODEL)
     for found in registry.versions(tracking, MODEL):  # whatever is visible is whole
         assert found.tags["syncmri.package"]
-        assert (registry.download_inhouse(tracking, found) / "guard.npz").is_file()
+        assert found.digest
+        assert (inhouse_files(tracking.root, found.digest) / FILTER).is_file()
     second = registry.register(tracking, MODEL)
     assert (second.number, second.aliases, numbers(tracking)) == (2, ("candidate",), [2, 1])
-    assert (registry.download_model(tracking, second) / "card.md").is_file()
+    assert (package_of(tracking, second) / "card.md").is_file()
 
 
 def test_two_at_once_make_one_version(tracking: Tracking) -> None:
@@ -148,13 +155,31 @@ def test_files_that_were_changed_in_the_store_are_not_used(tracking: Tracking) -
     stored = Path(tracking.client.download_artifacts(second.run_id, ""))  # a local store gives its own folder
     (figures,) = (stored / "packages" / second.tags["syncmri.package"][:16]).rglob("figures.json")
     figures.write_text(figures.read_text().replace("0.777", "0.9"))
-    with pytest.raises(DataError, match="not those that were registered"):
-        registry.download_model(tracking, second)
-    assert not list((tracking.root / ".syncmri/registry").glob("*/package/model/figures.json"))
+    with pytest.raises(DataError, match=r"not those that were registered\. model/figures\.json: changed"):
+        package_of(tracking, second)
+    assert not list((tracking.root / ".syncmri/registry").glob("*/model/figures.json"))
+
+
+def test_a_copy_that_is_kept_here_is_checked_each_time(tracking: Tracking) -> None:
+    found = registry.version(tracking, MODEL, 1)
+    card = package_of(tracking, found) / "card.md"
+    card.write_text(card.read_text() + " ")
+    with pytest.raises(DataError, match=r"card\.md: changed"):
+        package_of(tracking, found)
+
+
+def test_mlflow_gets_nothing_of_the_in_house_part(tracking: Tracking) -> None:
+    found = registry.version(tracking, MODEL, 1)
+    stored = Path(tracking.client.download_artifacts(found.run_id, ""))
+    names = {path.name for path in stored.rglob("*")}
+    assert "weights.safetensors" in names
+    assert not [name for name in names if "guard" in name or "lineage" in name or name == INHOUSE]
 
 
 def test_lineage_names_whom_it_learnt_from(tracking: Tracking) -> None:
-    found = registry.lineage_of(tracking, registry.version(tracking, MODEL, 1))
+    digest = registry.version(tracking, MODEL, 1).digest
+    assert digest
+    found = registry.patients_behind(tracking, digest)
     assert set(found) == {"train", "val"}
     assert len(found["train"]) == 6
     assert all(name.startswith("mnms/mnms-train-") for name in found["train"])

@@ -197,15 +197,15 @@ def test_under_load_further_requests_are_told_to_come_again_and_who_hangs_up_fre
     assert answer.status_code == 200
 
 
-def test_near_copies_are_withheld(desks: list[Desk], tmp_path: Path) -> None:
+def test_near_copies_are_withheld(desks: list[Desk]) -> None:
     desk = Desk.__new__(Desk)
     desk.__dict__ |= desks[0].__dict__
     with running(build_api([desk], LIMITS, None)) as address:
         drawn = _array(_images(address, format="npy")["images"])
         noise = np.random.default_rng(0).normal(0, 0.02, (50, SIZE, SIZE))
         unseen = np.repeat(drawn[1:], 50, axis=0) + noise.astype(np.float32)
-        build_guard(drawn[1:], unseen).save(tmp_path / "guard.npz")  # whoever comes nearer than these is a copy
-        desk.approved = dataclasses.replace(desk.approved, _inhouse=tmp_path)
+        # Whoever comes nearer than these is a copy.
+        desk.approved = dataclasses.replace(desk.approved, _near_copy_filter=build_guard(drawn[1:], unseen))
         answer = _images(address, format="npy")
     assert (answer["rows"], answer["withheld"], len(answer["seeds"])) == ([0], [1], 1)
     np.testing.assert_allclose(_array(answer["images"]), drawn[:1], atol=2e-3)

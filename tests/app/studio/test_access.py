@@ -25,7 +25,7 @@ PAGE = {"/", "/theme.css", "/favicon.ico"}  # of Gradio's routes those that need
 
 def foreign(root: Path, scratch: Path) -> dict[str, bytes]:
     """Paths that no visitor may read, each with bytes that tell its content."""
-    guard = next(root.rglob("guard.npz"))
+    guard = next(root.rglob("guard.npz.enc"))
     paths = [Path("/etc/passwd"), Path("/proc/self/environ"), root / "mlflow.db", root / "params.yaml", guard]
     link = scratch / "link.png"
     link.unlink(missing_ok=True)

@@ -19,10 +19,10 @@ from app.studio.pictures import from_text, to_text
 from app.studio.shelf import Shelf
 from app.studio.uploads import Upload
 from cmr.errors import DataError
-from mlops.connection import TrackingError, connect
+from mlops.connection import TrackingError
 from mlops.lineage import lineage
 from mlops.promotion import demote, promote
-from tests.app.approved_project import PATIENT, SIZE, consent_withdrawn
+from tests.app.approved_project import PATIENT, SIZE, approved_by_override, consent_withdrawn
 from tests.app.studio.conftest import asking
 from tests.pipelines.report_project import heart
 
@@ -269,12 +269,8 @@ def test_a_withdrawn_consent_takes_everything_out_of_an_open_page(desk: Desk, ap
 
 
 def test_the_registry_page_shows_versions_overrides_and_history(approved_project: Path) -> None:
-    client = connect(approved_project).client
-    client.set_model_version_tag("syncmri-ldm", "1", "approved.override", "agreed with <the officer>")
-    try:
+    with approved_by_override(approved_project, "ldm", "agreed with <the officer>"):
         page = render.registry_state(approved_project)
-    finally:
-        client.delete_model_version_tag("syncmri-ldm", "1", "approved.override")
     assert re.findall(r'data-name="([\w-]+)"', page) == ["syncmri-masks", "syncmri-ddpm", "syncmri-ldm", "syncmri-fm"]
     assert page.count('class="badge good">approved') == 3
     assert "agreed with &lt;the officer&gt;" in page

@@ -1,0 +1,469 @@
+"""Somebody can write to MLflow, over real HTTP and without a login: nothing altered or unapproved is loaded all the same.
+
+Each attack is undone again, so that one server and one approved model serve all of them. It is tried against the house, which
+has seen all statements, and against a fresh checkout, which knows only what MLflow shows.
+"""
+
+import base64
+import contextlib
+import hashlib
+import json
+import shutil
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import requests
+from securesystemslib.signer import CryptoSigner
+
+from app.approved import load_approved
+from cmr.errors import DataError
+from mlops import registry
+from mlops.approvals.current import project_policy
+from mlops.approvals.statement import Statement, sign
+from mlops.approvals.store import read_chain
+from mlops.connection import connect
+from mlops.house import FILTER, inhouse_files
+from mlops.promotion import demote, promote
+from tests.app.approved_project import build_approved_project
+from tests.mlops.mlflow_server import server
+
+MODEL, NAME = "ddpm", "syncmri-ddpm"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The house's project, its MLflow server, and what an attacker reads there."""
+
+    root: Path
+    uri: str
+    run: str
+    package: str
+    statements: str
+
+    def call(self, what: str, method: str = "post", **content: object) -> dict:
+        answer = requests.request(method, f"{self.uri}/api/2.0/mlflow/{what}", json=content, timeout=60)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def artifact(self, path: str) -> str:
+        return f"{self.uri}/api/2.0/mlflow-artifacts/artifacts/{urllib.parse.quote(path)}"
+
+    def read(self, path: str) -> bytes:
+        answer = requests.get(self.artifact(path), timeout=60)
+        assert answer.ok, answer.text
+        return answer.content
+
+    def write(self, path: str, content: bytes) -> None:
+        assert requests.put(self.artifact(path), data=content, timeout=60).ok
+
+    def delete(self, path: str) -> None:
+        assert requests.delete(self.artifact(path), timeout=60).ok
+
+    @contextmanager
+    def replaced(self, path: str, change: Callable[[bytes], bytes]) -> Iterator[None]:
+        before = self.read(path)
+        self.write(path, change(before))
+        try:
+            yield
+        finally:
+            self.write(path, before)
+
+    @contextmanager
+    def added(self, path: str, content: bytes) -> Iterator[None]:
+        self.write(path, content)
+        try:
+            yield
+        finally:
+            self.delete(path)
+
+    @contextmanager
+    def tagged(self, key: str, value: str) -> Iterator[None]:
+        before = dict(registry.version(connect(self.root), MODEL, 1).tags).get(key)
+        self.call("model-versions/set-tag", name=NAME, version="1", key=key, value=value)
+        try:
+            yield
+        finally:
+            if before is None:
+                self.call("model-versions/delete-tag", "delete", name=NAME, version="1", key=key)
+            else:
+                self.call("model-versions/set-tag", name=NAME, version="1", key=key, value=before)
+
+    def alias(self, number: int) -> None:
+        self.call("registered-models/alias", name=NAME, alias="approved", version=str(number))
+
+    @property
+    def newest_statement(self) -> str:
+        return f"{self.statements}/statement-{read_chain(connect(self.root), MODEL).heads[0]}.json"
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """Version 1 is approved; version 2, of other figures, is a candidate that nobody approved."""
+    folder = tmp_path_factory.mktemp("attacked")
+    with server(folder / "mlflow") as uri, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        root = build_approved_project(folder / "project", (MODEL,))
+        figures = root / "reports/metrics.json"
+        figures.write_text(figures.read_text().replace("0.64", "0.65"))
+        from mlops.package import build_package
+
+        tracking = connect(root)
+        build_package(root, MODEL)
+        assert registry.register(tracking, MODEL).number == 2
+        version = registry.version(tracking, MODEL, 1)
+        assert version.digest
+        run = tracking.client.get_run(version.run_id)
+        place = urllib.parse.urlparse(run.info.artifact_uri).path.strip("/")
+        experiment = tracking.client.get_experiment_by_name("syncmri approvals")
+        assert experiment is not None
+        (approvals,) = tracking.client.search_runs([experiment.experiment_id])
+        statements = urllib.parse.urlparse(approvals.info.artifact_uri).path.strip("/") + "/statements"
+        yield Target(root, uri, version.run_id, f"{place}/packages/{version.digest[:16]}", statements)
+
+
+def fresh_checkout(target: Target, folder: Path) -> Path:
+    """Another machine of the house: the reviewed files and the in-house parts of packages, and nothing that was seen before."""
+    shutil.copytree(target.root / "inhouse/packages", folder / "inhouse/packages")
+    (folder / ".dvc").mkdir()
+    for name in ("params.yaml", "trusted_keys.yaml"):
+        shutil.copy(target.root / name, folder / name)
+    return folder
+
+
+def forged(target: Target, signer: CryptoSigner | None) -> bytes:
+    """An approval of version 2 by the attacker, after the newest statement."""
+    chain = read_chain(connect(target.root), MODEL)
+    digest = registry.version(connect(target.root), MODEL, 2).digest
+    assert digest
+    approval = chain.approvals[0]
+    statement = replace(
+        approval, version=2, package=digest, previous=chain.heads, policy=project_policy(target.root, MODEL), id=""
+    )
+    return sign(statement, signer).content
+
+
+def statement_name(content: bytes) -> str:
+    return f"statement-{hashlib.sha256(content).hexdigest()}.json"
+
+
+@contextmanager
+def foreign_loader(target: Target) -> Iterator[None]:
+    """``loader_module`` in MLmodel names the attacker's module, which lies beside it."""
+    evil = b"raise SystemExit('foreign code runs')\n"
+    with (
+        target.added(f"{target.package}/model/code/evil.py", evil),
+        target.replaced(
+            f"{target.package}/model/MLmodel", lambda text: text.replace(b"mlflow.pyfunc.loaders.code_model", b"evil")
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def changed_loader(target: Target) -> Iterator[None]:
+    with target.replaced(f"{target.package}/model/MLmodel", lambda text: text.replace(b"code_model", b"other")):
+        yield
+
+
+@contextmanager
+def bytecode(target: Target) -> Iterator[None]:
+    with target.added(f"{target.package}/model/code/models/__pycache__x/ddpm.cpython-311.pyc", b"\0" * 32):
+        yield
+
+
+@contextmanager
+def swapped_weights(target: Target) -> Iterator[None]:
+    with target.replaced(f"{target.package}/model/artifacts/weights.safetensors", lambda all: all[:-4] + b"\0\0\x80\x3f"):
+        yield
+
+
+@contextmanager
+def more_steps(target: Target) -> Iterator[None]:
+    with target.replaced(
+        f"{target.package}/model/artifacts/drawing.json", lambda text: text.replace(b'"steps": 3', b'"steps": 1')
+    ):
+        yield
+
+
+@contextmanager
+def nicer_card(target: Target) -> Iterator[None]:
+    with target.replaced(f"{target.package}/model/card.md", lambda text: text.replace(b"Not for diagnosis", b"For diagnosis")):
+        yield
+
+
+@contextmanager
+def changed_manifest(target: Target) -> Iterator[None]:
+    """Weights and manifest fit each other, but nobody has approved them."""
+    weights = target.read(f"{target.package}/model/artifacts/weights.safetensors")
+    other = weights[:-4] + b"\0\0\x80\x3f"
+
+    def change(text: bytes) -> bytes:
+        content = json.loads(text)
+        content["files"]["model/artifacts/weights.safetensors"] = hashlib.sha256(other).hexdigest()
+        return json.dumps(content).encode()
+
+    with (
+        target.replaced(f"{target.package}/model/artifacts/weights.safetensors", lambda _: other),
+        target.replaced(f"{target.package}/manifest.json", change),
+    ):
+        yield
+
+
+@contextmanager
+def alias_by_hand(target: Target) -> Iterator[None]:
+    target.alias(2)
+    try:
+        yield
+    finally:
+        target.alias(1)
+
+
+@contextmanager
+def unsigned_approval(target: Target) -> Iterator[None]:
+    content = forged(target, None)
+    with target.added(f"{target.statements}/{statement_name(content)}", content), alias_by_hand(target):
+        yield
+
+
+@contextmanager
+def own_key(target: Target) -> Iterator[None]:
+    content = forged(target, CryptoSigner.generate_ed25519())
+    with target.added(f"{target.statements}/{statement_name(content)}", content), alias_by_hand(target):
+        yield
+
+
+@contextmanager
+def borrowed_signature(target: Target) -> Iterator[None]:
+    """The attacker's statement under the signature, and the key id, of the real one."""
+    envelope = json.loads(target.read(target.newest_statement))
+    envelope["payload"] = json.loads(forged(target, None))["payload"]
+    content = json.dumps(envelope).encode()
+    with target.added(f"{target.statements}/{statement_name(content)}", content), alias_by_hand(target):
+        yield
+
+
+@contextmanager
+def rewritten_statement(target: Target) -> Iterator[None]:
+    """The newest statement's file holds other content under the same name."""
+
+    def change(content: bytes) -> bytes:
+        envelope = json.loads(content)
+        payload = base64.b64decode(envelope["payload"]).replace(b'"version": 1', b'"version": 2')
+        return json.dumps(envelope | {"payload": base64.b64encode(payload).decode()}).encode()
+
+    with target.replaced(target.newest_statement, change), alias_by_hand(target):
+        yield
+
+
+@contextmanager
+def removed_statement(target: Target) -> Iterator[None]:
+    """An older statement is taken out of the chain."""
+    oldest = f"{target.statements}/statement-{read_chain(connect(target.root), MODEL).history[0].id}.json"
+    content = target.read(oldest)
+    target.delete(oldest)
+    try:
+        yield
+    finally:
+        target.write(oldest, content)
+
+
+@contextmanager
+def stray_statement(target: Target) -> Iterator[None]:
+    with target.added(f"{target.statements}/statement-{'0' * 64}.json", b"{}"):
+        yield
+
+
+@contextmanager
+def moved_tag(target: Target) -> Iterator[None]:
+    """The tag that names the package points to the upload of version 2, and the alias to nothing new: version 1 still loads."""
+    with target.tagged(registry.DIGEST, registry.version(connect(target.root), MODEL, 2).digest or ""):
+        yield
+
+
+REFUSED: dict[str, tuple[Callable, str, str]] = {
+    # attack -> how, what the house says, what a fresh checkout says (empty: both load version 1, unharmed)
+    "foreign loader": (foreign_loader, "", r"not those that were registered\. model/MLmodel: changed"),
+    "changed loader": (changed_loader, "", r"model/MLmodel: changed"),
+    "bytecode": (bytecode, "", r"\.pyc: not listed"),
+    "swapped weights": (swapped_weights, "", r"weights\.safetensors: changed"),
+    "steps": (more_steps, "", r"drawing\.json: changed"),
+    "card": (nicer_card, "", r"card\.md: changed"),
+    "manifest": (changed_manifest, "", r"manifest\.json: changed"),
+    "alias by hand": (alias_by_hand, "approves version 1", "approves version 1"),
+    "unsigned approval": (unsigned_approval, "approves version 1", "approves version 1"),
+    "own key": (own_key, "approves version 1", "approves version 1"),
+    "borrowed signature": (borrowed_signature, "approves version 1", "approves version 1"),
+    "rewritten statement": (rewritten_statement, "approves version 1", "its content is .* not the one in its name"),
+    "removed statement": (removed_statement, "", "missing, though statement-"),
+    "stray statement": (stray_statement, "record of its approvals is not whole", "record of its approvals is not whole"),
+    "moved tag": (moved_tag, "", ""),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def an_older_statement(target: Target) -> None:
+    promote(target.root, MODEL, 1, user="test")
+
+
+@pytest.fixture(autouse=True)
+def at_the_server(target: Target, monkeypatch: pytest.MonkeyPatch, no_server: None) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", target.uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.mark.parametrize("where", ["house", "fresh checkout"])
+@pytest.mark.parametrize("attack", REFUSED)
+def test_what_is_altered_or_unapproved_is_not_loaded(target: Target, tmp_path: Path, attack: str, where: str) -> None:
+    how, *told = REFUSED[attack]
+    expected = told[where != "house"]
+    root = target.root if where == "house" else fresh_checkout(target, tmp_path)
+    digest = registry.version(connect(target.root), MODEL, 1).digest
+    with how(target):
+        if expected:
+            with pytest.raises(DataError, match=expected):
+                load_approved(root, MODEL)
+        else:
+            assert load_approved(root, MODEL).digest == digest
+    assert load_approved(root, MODEL).number == 1
+
+
+@pytest.mark.parametrize("value", ["../../../../tmp/x", "/etc", "", "0" * 63, "0" * 64, "\N{PILE OF POO}", "[" * 4000])
+def test_no_tag_is_used_as_a_path_or_decides_anything(target: Target, value: str) -> None:
+    before = load_approved(target.root, MODEL)
+    with contextlib.ExitStack() as tags:
+        for key in ("package", "size", "licences", "train_on", "run_key", "revision"):
+            tags.enter_context(target.tagged(f"syncmri.{key}", value or " "))
+        tags.enter_context(target.tagged("approved.override", value or " "))
+        found = load_approved(target.root, MODEL)
+        for name in ("digest", "size", "licences", "train_on", "run_key", "override", "pixel_mm", "number"):
+            assert getattr(found, name) == getattr(before, name)
+    with target.tagged(registry.DIGEST, value or " "), pytest.raises(DataError):
+        promote(target.root, MODEL, 1)
+    assert load_approved(target.root, MODEL).number == 1
+
+
+def test_a_registered_tag_that_is_no_json_disables_nothing(target: Target) -> None:
+    for key in ("event.20260101T000000.0.x", "export.1"):
+        target.call("registered-models/set-tag", name=NAME, key=key, value="{not json")
+    target.call("model-versions/set-tag", name=NAME, version="1", key="export.1", value="{not json")
+    assert demote(target.root, MODEL, user="test") == 1
+    promote(target.root, MODEL, 1, user="test")
+
+
+def test_a_demotion_can_not_be_undone_by_hand(target: Target, tmp_path: Path) -> None:
+    demote(target.root, MODEL, user="test")
+    target.alias(1)
+    try:
+        for root in (target.root, fresh_checkout(target, tmp_path)):
+            with pytest.raises(DataError, match="demoted by test"):
+                load_approved(root, MODEL)
+        newest = target.newest_statement
+        content = target.read(newest)
+        target.delete(newest)  # the house has seen it
+        with pytest.raises(DataError, match="demoted by test"):
+            load_approved(target.root, MODEL)
+        target.write(newest, content)
+    finally:
+        promote(target.root, MODEL, 1, user="test")
+
+
+def test_a_withdrawal_stands_though_its_tag_is_deleted(target: Target, tmp_path: Path) -> None:
+    """By a statement of version 2, which nobody may approve from then on."""
+    from mlops.approvals.store import take_away
+
+    tracking = connect(target.root)
+    digest = registry.version(tracking, MODEL, 2).digest or ""
+    assert take_away(tracking, Statement("consent withdrawn", MODEL, 2, digest, "test")) is None
+    assert "consent.withdrawn" not in registry.version(tracking, MODEL, 2).tags
+    for root in (target.root, fresh_checkout(target, tmp_path)):
+        with pytest.raises(DataError, match="withdrawn the consent"):
+            promote(root, MODEL, 2, override="all the same")
+    assert load_approved(target.root, MODEL).number == 1
+
+
+def test_who_promotes_under_limits_of_their_own_approves_nothing_here(target: Target, tmp_path: Path) -> None:
+    lax = fresh_checkout(target, tmp_path)
+    params = (lax / "params.yaml").read_text()
+    assert "at_least: 0.3" in params
+    (lax / "params.yaml").write_text(params.replace("at_least: 0.3", "at_least: 0.0"))
+    assert promote(lax, MODEL, 1, user="mallory").approved
+    try:
+        with pytest.raises(DataError, match=r"under other limits.*utility\.full_dice\.at_least was 0\.0, here 0\.3"):
+            load_approved(target.root, MODEL)
+        ours = (target.root / "params.yaml").read_text()
+        (target.root / "params.yaml").write_text(ours.replace("gate:\n", "gate:\n  other_limits: mark\n"))
+        try:
+            assert "approved under other limits" in load_approved(target.root, MODEL).name
+        finally:
+            (target.root / "params.yaml").write_text(ours)
+    finally:
+        promote(target.root, MODEL, 1, user="test")
+
+
+def test_a_package_that_was_not_made_in_this_house_is_not_approved(target: Target, tmp_path: Path) -> None:
+    """The attacker's upload is consistent, its figures are fine, and it is registered."""
+    tracking, root = connect(target.root), fresh_checkout(target, tmp_path)
+    manifest = json.loads(target.read(f"{target.package}/manifest.json"))
+    weights = target.read(f"{target.package}/model/artifacts/weights.safetensors")[:-4] + b"\0\0\x80\x3f"
+    manifest["files"]["model/artifacts/weights.safetensors"] = hashlib.sha256(weights).hexdigest()
+    text = json.dumps(manifest).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    place = f"{target.package.rpartition('/')[0]}/{digest[:16]}"
+    for name in manifest["files"]:
+        if name.startswith("model/"):
+            target.write(f"{place}/{name}", target.read(f"{target.package}/{name}"))
+    target.write(f"{place}/model/artifacts/weights.safetensors", weights)
+    target.write(f"{place}/manifest.json", text)
+    made = tracking.client.create_model_version(NAME, "anywhere", target.run, tags={registry.DIGEST: digest})
+    try:
+        for override in (None, "it looks good"):
+            with pytest.raises(DataError, match="near-copy filter and the names of the patients"):
+                promote(root, MODEL, int(made.version), override=override)
+    finally:
+        tracking.client.delete_model_version(NAME, made.version)
+    assert load_approved(target.root, MODEL).number == 1
+
+
+def test_the_filter_can_not_be_exchanged(target: Target, tmp_path: Path) -> None:
+    """Neither by another one of this house, nor by any other file."""
+    root = fresh_checkout(target, tmp_path)
+    digests = [registry.version(connect(root), MODEL, number).digest or "" for number in (1, 2)]
+    ours, other = (inhouse_files(root, digest) / FILTER for digest in digests)
+    whole = ours.read_bytes()
+    for content in (b"", whole[:-1] + b"x", other.read_bytes() + b"x"):
+        ours.write_bytes(content)
+        with pytest.raises(DataError, match="changed"):
+            load_approved(root, MODEL)
+    ours.unlink()
+    with pytest.raises(DataError, match="missing"):
+        load_approved(root, MODEL)
+
+
+def test_without_a_trusted_key_nothing_is_approved_and_nobody_can_promote(target: Target, tmp_path: Path, keys: Path) -> None:
+    root = fresh_checkout(target, tmp_path)
+    (root / "trusted_keys.yaml").write_text("keys: []\n")
+    with pytest.raises(DataError, match="signed with no key of"):
+        load_approved(root, MODEL)
+    with pytest.raises(DataError, match="does not trust this key"):
+        promote(root, MODEL, 1)
+    assert load_approved(target.root, MODEL).number == 1
+
+
+def test_another_run_under_the_same_tag_adds_nothing(target: Target) -> None:
+    """The attacker opens a run of statements of their own, with a forged one."""
+    tracking = connect(target.root)
+    experiment = tracking.client.get_experiment_by_name("syncmri approvals")
+    assert experiment is not None
+    run = tracking.client.create_run(experiment.experiment_id, tags={"syncmri.approvals": MODEL})
+    content = forged(target, CryptoSigner.generate_ed25519())
+    place = urllib.parse.urlparse(run.info.artifact_uri).path.strip("/")
+    target.write(f"{place}/statements/{statement_name(content)}", content)
+    with alias_by_hand(target), pytest.raises(DataError, match="approves version 1"):
+        load_approved(target.root, MODEL)
+    assert load_approved(target.root, MODEL).number == 1
+    tracking.client.delete_run(run.info.run_id)
