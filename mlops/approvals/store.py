@@ -29,14 +29,14 @@ from mlops.approvals.statement import (
     read_statement,
     sign,
 )
-from mlops.connection import Tracking, TrackingError, explained, side_experiment
+from mlops.connection import Tracking, explained, side_experiment
 from mlops.house import house_folder
 
 MODEL_TAG = "syncmri.approvals"
 EXPERIMENT = "approvals"
 PLACE = "statements"
 _LOCK_SECONDS = 60.0
-_MOST_FILES = 10_000
+_MOST_RUNS, _MOST_FILES = 20, 10_000
 
 
 @contextmanager
@@ -76,8 +76,9 @@ def read_chain(tracking: Tracking, model: str) -> Chain:
             except StatementError as error:
                 damaged[statement_id] = str(error)
                 continue
-            known[statement_id] = file
-            _remember(memory, file)
+            if file.statement.model == model:  # one of another model says nothing of this one, whoever signed it
+                known[statement_id] = file
+                _remember(memory, file)
     return Chain(known, {one: why for one, why in damaged.items() if one not in known}, trusted_keys(tracking.root))
 
 
@@ -113,7 +114,7 @@ def take_away(tracking: Tracking, statement: Statement) -> str | None:
         chain = Chain(known, damaged, [])
     try:
         append(tracking, statement, chain, own_trusted_signer(root))
-    except TrackingError as error:
+    except DataError as error:
         return str(error)
     return None
 
@@ -161,7 +162,15 @@ def _runs(tracking: Tracking, model: str) -> list[Run]:
     if experiment is None:
         return []
     order = ["attributes.start_time ASC"]
-    return list(tracking.client.search_runs([experiment], f"tags.`{MODEL_TAG}` = '{model}'", max_results=50, order_by=order))
+    found = tracking.client.search_runs(
+        [experiment], f"tags.`{MODEL_TAG}` = '{model}'", max_results=_MOST_RUNS + 1, order_by=order
+    )
+    if len(found) > _MOST_RUNS:
+        raise DataError(
+            f"{len(found)} or more runs in MLflow hold statements on {model}, expected one. Somebody floods the record of "
+            f"approvals; delete the runs of strangers in the experiment “… {EXPERIMENT}”."
+        )
+    return list(found)
 
 
 def _create_run(tracking: Tracking, model: str) -> Run:
@@ -171,9 +180,18 @@ def _create_run(tracking: Tracking, model: str) -> Run:
 
 
 def _listed(tracking: Tracking, run: Run) -> list[str]:
-    """Names of the statements' files in a run; anything else that lies there is passed over."""
+    """Names of the statements' files in a run; anything else that lies there is passed over.
+
+    Raises:
+        DataError: there are too many to be read.
+    """
     names = [Path(found.path).name for found in tracking.client.list_artifacts(run.info.run_id, PLACE) if not found.is_dir]
-    return [name for name in names if id_in_name(name)][:_MOST_FILES]
+    if len(names) > _MOST_FILES:  # to read a part only would hide the others
+        raise DataError(
+            f"run {run.info.run_id} in MLflow holds {len(names)} statements. Somebody floods the record of approvals; delete "
+            "those of strangers."
+        )
+    return [name for name in names if id_in_name(name)]
 
 
 def _fetch(tracking: Tracking, run: Run, name: str) -> bytes:

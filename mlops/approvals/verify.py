@@ -66,9 +66,12 @@ def _statements(tracking: Tracking, model: str) -> Iterator[Step]:
             yield Step(f"{place}{name}: no statement has such a name. Somebody added the file.", False)
             return
         try:
-            read_statement(name, content)
+            found = read_statement(name, content).statement
         except DataError as error:
             yield Step(f"{place}{error}", False)
+            return
+        if found.model != model:
+            yield Step(f"{place}{name}: a statement on {found.model}, not on {model}. Somebody added the file.", False)
             return
         (in_mlflow if place.startswith("MLflow") else remembered).add(name)
     if gone := sorted(remembered - in_mlflow):

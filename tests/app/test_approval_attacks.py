@@ -23,6 +23,7 @@ from app.approved import load_approved
 from cmr.errors import DataError
 from mlops import registry
 from mlops.approvals.current import project_policy
+from mlops.approvals.keys import signing_key
 from mlops.approvals.statement import Statement, sign
 from mlops.approvals.store import read_chain
 from mlops.connection import connect
@@ -279,6 +280,30 @@ def stray_statement(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def statement_of_another_model(target: Target) -> Iterator[None]:
+    """Signed with the house's own key, for version 2 of another model; it names a package that nobody approved for this one."""
+    chain = read_chain(connect(target.root), MODEL)
+    other = replace(chain.approvals[0], model="ldm", version=2, previous=chain.heads, id="")
+    content = sign(other, signing_key()).content
+    with target.added(f"{target.statements}/{statement_name(content)}", content), alias_by_hand(target):
+        yield
+
+
+@contextmanager
+def many_runs(target: Target) -> Iterator[None]:
+    """So many runs of the attacker's, older than the real one by what they say, that it could be overlooked."""
+    tracking = connect(target.root)
+    experiment = tracking.client.get_experiment_by_name("syncmri approvals")
+    assert experiment is not None
+    runs = [tracking.client.create_run(experiment.experiment_id, 1, {"syncmri.approvals": MODEL}) for _ in range(25)]
+    try:
+        yield
+    finally:
+        for run in runs:
+            tracking.client.delete_run(run.info.run_id)
+
+
+@contextmanager
 def moved_tag(target: Target) -> Iterator[None]:
     """The tag that names the package points to the upload of version 2, and the alias to nothing new: version 1 still loads."""
     with target.tagged(registry.DIGEST, registry.version(connect(target.root), MODEL, 2).digest or ""):
@@ -301,6 +326,8 @@ REFUSED: dict[str, tuple[Callable, str, str]] = {
     "rewritten statement": (rewritten_statement, "approves version 1", "its content is .* not the one in its name"),
     "removed statement": (removed_statement, "", "missing, though statement-"),
     "stray statement": (stray_statement, "record of its approvals is not whole", "record of its approvals is not whole"),
+    "statement of another model": (statement_of_another_model, "approves version 1", "approves version 1"),
+    "many runs": (many_runs, "Somebody floods", "Somebody floods"),
     "moved tag": (moved_tag, "", ""),
 }
 
@@ -352,6 +379,23 @@ def test_a_registered_tag_that_is_no_json_disables_nothing(target: Target) -> No
         target.call("registered-models/set-tag", name=NAME, key=key, value="{not json")
     target.call("model-versions/set-tag", name=NAME, version="1", key="export.1", value="{not json")
     assert demote(target.root, MODEL, user="test") == 1
+    promote(target.root, MODEL, 1, user="test")
+
+
+def test_taking_away_works_whatever_state_the_record_is_in(target: Target, tmp_path: Path, keys: Path) -> None:
+    for broken in (stray_statement, many_runs, removed_statement):
+        with broken(target):
+            assert demote(target.root, MODEL, user="test") == 1
+            assert registry.approved(connect(target.root), MODEL) is None
+        target.alias(1)
+        with pytest.raises(DataError, match="demoted by test"):
+            load_approved(target.root, MODEL)
+        promote(target.root, MODEL, 1, user="test")
+    with contextlib.ExitStack() as back:  # without any key
+        (keys / "signing.key").rename(keys / "lost.key")
+        back.callback((keys / "lost.key").rename, keys / "signing.key")
+        assert demote(target.root, MODEL, user="test") == 1
+    assert not (keys / "lost.key").exists()
     promote(target.root, MODEL, 1, user="test")
 
 
@@ -419,7 +463,7 @@ def test_a_package_that_was_not_made_in_this_house_is_not_approved(target: Targe
             target.write(f"{place}/{name}", target.read(f"{target.package}/{name}"))
     target.write(f"{place}/model/artifacts/weights.safetensors", weights)
     target.write(f"{place}/manifest.json", text)
-    made = tracking.client.create_model_version(NAME, "anywhere", target.run, tags={registry.DIGEST: digest})
+    made = tracking.client.create_model_version(NAME, f"runs:/{target.run}/x", target.run, tags={registry.DIGEST: digest})
     try:
         for override in (None, "it looks good"):
             with pytest.raises(DataError, match="near-copy filter and the names of the patients"):
