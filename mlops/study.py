@@ -18,6 +18,7 @@ from cmr.errors import DataError
 from cmr.files import whole_file
 from cmr.store import SliceStore
 from mlops.connection import tracking_uri
+from mlops.private import keep_private
 from mlops.repro import reproduce
 from mlops.settings import PARAMS, GeneratorsSettings, load_params, section
 
@@ -82,6 +83,7 @@ def _copy_project(root: Path, folder: Path) -> None:
         if (root / name).is_file() and not (own and (folder / name).is_file()):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copyfile(root / name, folder / name)
+    keep_private(folder)
     cache = _dvc(root, "cache", "dir").strip()
     (folder / ".dvc").mkdir(exist_ok=True)
     (folder / ".dvc/config.local").write_text(f"[core]\n    no_scm = true\n[cache]\n    dir = {(root / cache).resolve()}\n")

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from cmr.errors import DataError
 from cmr.files import whole_folder
+from mlops.private import keep_private
 
 
 def take_in_raw(folder: Path, root: Path, name: str) -> None:
@@ -25,6 +26,7 @@ def take_in_raw(folder: Path, root: Path, name: str) -> None:
     place = root / "data" / "raw" / name
     if folder != place.resolve():
         _copy(folder, place)
+    keep_private(root)
     command = [sys.executable, "-m", "dvc", "add", "--quiet", str(place.relative_to(root))]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cmr.errors import DataError
 from cmr.files import whole_file
+from mlops.private import close_to_others
 
 ROOT = Path(".")  # DVC starts every stage in the project root
 STATE = Path(".syncmri")
@@ -18,6 +19,7 @@ REAL_SPLITS = ("train", "val", "test", "holdout")
 def run(stage: Callable[..., None]) -> None:
     """Calls a stage with the words of the command line; a fault of the data is told without a traceback, exit code 1."""
     try:
+        close_to_others(ROOT)
         stage(*sys.argv[1:])
     except DataError as error:
         print(f"\nerror: {error}", file=sys.stderr)
