@@ -6,6 +6,7 @@ The database is ``mlflow.db`` in the project folder unless ``MLFLOW_TRACKING_URI
 
 import logging
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from cmr.errors import DataError
+from mlops.moved import ARTIFACTS, artifacts_beside, follow_the_folder
 from mlops.settings import section
 
 RUN_KEY = "syncmri.run_key"
@@ -27,7 +29,7 @@ PARENT = "SYNCMRI_PARENT_RUN_ID"
 LONGEST_PARAM = 500
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 1000, 100  # limits of mlflow's log_batch
 _LOCK_SECONDS = 60.0
-_UNAVAILABLE = (MlflowException, SQLAlchemyError, OSError)  # requests' errors and a lock's timeout are OSErrors
+_UNAVAILABLE = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # requests' errors and a lock's timeout are OSErrors
 _NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool")
 
 
@@ -107,6 +109,7 @@ def connect(root: Path) -> Tracking:
     name = section("tracking.experiment", str, root)
     with explained(root), _quiet():
         with _lock(root):  # processes that create one new SQLite database at the same time break it for good
+            follow_the_folder(tracking_uri(root), name)
             client = MlflowClient(tracking_uri(root))
             experiment = client.get_experiment_by_name(name) or _create_experiment(client, name, root)
             if experiment.lifecycle_stage == "deleted":
@@ -154,7 +157,8 @@ def side_experiment(tracking: Tracking, purpose: str, *, create: bool) -> str | 
 
 def _create_experiment(client: MlflowClient, name: str, root: Path) -> Experiment:
     # A server knows where its artifacts go; a local database would take whatever folder is current.
-    local = None if tracking_uri(root).startswith("http") else (root.absolute() / "mlartifacts").as_uri()
+    uri = tracking_uri(root)
+    local = None if uri.startswith("http") else (artifacts_beside(uri) or root.absolute() / ARTIFACTS).as_uri()
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # its pages show runs and models, not chats
         return client.get_experiment(client.create_experiment(name, local, kind))

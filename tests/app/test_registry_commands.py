@@ -24,8 +24,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project to work in; artifacts of version 1 are read where the original has them."""
-    monkeypatch.chdir(shutil.copytree(built, tmp_path / "project", ignore=shutil.ignore_patterns("mlartifacts")))
+    """A copy of the project to work in."""
+    monkeypatch.chdir(shutil.copytree(built, tmp_path / "project"))
     return Path.cwd()
 
 

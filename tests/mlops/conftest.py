@@ -62,6 +62,6 @@ def registered_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registered(registered_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it to change; artifacts of version 1 are read where the original has them."""
+    """A copy of it to change."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Path(shutil.copytree(registered_once, tmp_path / "project", ignore=shutil.ignore_patterns("mlartifacts")))
+    return Path(shutil.copytree(registered_once, tmp_path / "project"))

@@ -35,10 +35,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tracking(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
-    """Of a copy; what was uploaded for version 1 lies where the original has it."""
+    """Of a copy."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    ignored = shutil.ignore_patterns("mlartifacts")
-    return connect(Path(shutil.copytree(made, tmp_path / "project", ignore=ignored)))
+    return connect(Path(shutil.copytree(made, tmp_path / "project")))
 
 
 def measure_again(root: Path, ssim: float) -> None:

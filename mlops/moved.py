@@ -1,0 +1,87 @@
+"""The artifacts of a project whose folder was renamed, moved or copied: its own database names them by absolute path.
+
+MLflow makes each location absolute when an experiment is created and has no command to change it. A location that holds
+wherever the project lies would need an MLflow server between the project and its folder, also on a laptop.
+"""
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+from sqlalchemy.engine import make_url
+
+ARTIFACTS = "mlartifacts"
+_LOG = logging.getLogger(__name__)
+_PATIENCE_S = 60.0
+_LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("trace_tags", "value"),
+)
+"""Tables and columns of MLflow's database that name artifacts."""
+_UPLOADED = "syncmri.uploaded."  # + the first 16 digits of a package's digest, see mlops.registry
+
+
+def artifacts_beside(uri: str) -> Path | None:
+    """The folder of artifacts of a project's own database (``mlflow.db`` beside ``params.yaml``); None for any other store."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    database = Path(make_url(uri).database or "").absolute()
+    own = database.name == "mlflow.db" and (database.parent / "params.yaml").is_file()
+    return database.parent / ARTIFACTS if own else None
+
+
+def follow_the_folder(uri: str, experiment: str) -> bool:
+    """Bring the artifact locations in a project's own database up to date with where the project lies now.
+
+    Changed are all locations below the old folder of ``experiment``, in one transaction: so old artifacts are found, and a copy
+    writes nothing into the original's. A run whose packages did not come along is no longer marked as uploaded. The caller
+    holds the project's lock on its database.
+
+    Returns:
+        Whether something was changed.
+    """
+    here = artifacts_beside(uri)
+    if here is None or not (here.parent / "mlflow.db").is_file():
+        return False
+    with closing(sqlite3.connect(here.parent / "mlflow.db", timeout=_PATIENCE_S, isolation_level=None)) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
+            return False
+        found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
+        if found is None or not found[0] or not _moved(found[0], here):
+            return False
+        old, new = found[0], here.as_uri()
+        database.execute("BEGIN IMMEDIATE")
+        for table, column in _LOCATIONS:
+            database.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+            )
+        uploads = database.execute("SELECT run_uuid, key FROM tags WHERE substr(key, 1, ?) = ?", (len(_UPLOADED), _UPLOADED))
+        for run, key in uploads.fetchall():
+            if not (here / run / "artifacts/packages" / key.removeprefix(_UPLOADED)).is_dir():
+                database.execute("DELETE FROM tags WHERE run_uuid = ? AND key = ?", (run, key))
+        database.execute("COMMIT")
+    _artifact_repos_cache.clear()  # of this process: MLflow remembers where the artifacts of a run lie
+    _LOG.warning("This project lay at %s before: its database now looks for artifacts in %s.", _path(old).parent, here)
+    return True
+
+
+def _moved(location: str, here: Path) -> bool:
+    """Whether a location is the folder of artifacts of a project, and another folder than ``here``."""
+    scheme = urlparse(location).scheme
+    if scheme not in ("", "file") or _path(location).name != ARTIFACTS:
+        return False
+    if _path(location).is_relative_to(here.parent) and _path(location).is_dir():
+        return False  # of a study's copy of the project, inside of it
+    return _path(location).resolve() != here.resolve()  # one folder may be reached by two names
+
+
+def _path(location: str) -> Path:
+    return Path(unquote(urlparse(location).path))
