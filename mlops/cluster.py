@@ -2,7 +2,10 @@
 
 import logging
 import os
+import secrets
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from mlops.settings import TrainerSettings, check, load_params
 ADDRESS = "RAY_ADDRESS"
 _ROOT = "SYNCMRI_ROOT"  # tells a worker where the project is
 _PATIENCE_S = 10
+_MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _HANDED_ON = ("MLFLOW_TRACKING_URI", "SYNCMRI_WEIGHTS", "SYNCMRI_PARENT_RUN_ID")
 """Variables of this process that a worker on another machine works by as well."""
 
@@ -36,14 +40,28 @@ def _answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S).close()
 
 
+def asks_for_token(address: str) -> bool:
+    """Whether the cluster at ``address`` refuses a caller without a token; False too where nobody answers as Ray does."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    without = {name: value for name, value in os.environ.items() if name not in (_TOKEN, _TOKEN_PATH)} | {_MODE: "disabled"}
+    try:
+        done = subprocess.run(command, env=without, capture_output=True, text=True, timeout=6 * _PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode != 0 and "AuthenticationError" in done.stderr
+
+
 @contextmanager
 def joined(root: Path) -> Iterator[None]:
     """Within it this process works on the cluster; one that it started itself, with a node of all cores, ends with it.
 
+    Ray's own ports are open to other machines; whoever calls one that this process started must know its token, which only its
+    environment holds.
+
     Workers begin in the project's folder and find the project's code, as this process does. Nested uses share the outermost.
 
     Raises:
-        DataError: there is no cluster at the address.
+        DataError: there is no cluster at the address, or it asks for another token.
     """
     import ray
 
@@ -56,21 +74,39 @@ def joined(root: Path) -> Iterator[None]:
     try:
         if address:
             _answers(address)
+        else:
+            _make_token()
         ray.init(**own, **quiet, runtime_env=_worker_environment(root.resolve()))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         if not address:
             raise
-        why = str(error).splitlines()[0].rstrip(".")
-        raise DataError(
-            f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {why}. "
-            "This machine must be one of its nodes (`ray start --address=...`; see docs/cluster.md); "
-            "if the cluster was started with a token, set RAY_AUTH_MODE=token. "
-            f"Or unset {ADDRESS} to work on this machine alone."
-        ) from error
+        raise DataError(_refusal(address, error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _make_token() -> None:
+    """A token for the instance that this process starts, whatever its user's other clusters do. It stays in this process's
+    environment, from which Ray reads it once for all instances."""
+    os.environ.pop(_MODE, None)  # Ray switches the token on itself for an instance of its own, unless told not to
+    if not (os.environ.get(_TOKEN) or os.environ.get(_TOKEN_PATH)):
+        os.environ[_TOKEN] = secrets.token_hex(32)
+
+
+def _refusal(address: str, error: Exception) -> str:
+    if asks_for_token(address):
+        return (
+            f"The Ray cluster at {address} asks for a token, and this machine has none or another one. Set {_MODE}=token and "
+            f"{_TOKEN_PATH}=FILE (or {_TOKEN}), with the token that the cluster was started with; see docs/cluster.md."
+        )
+    why = str(error).splitlines()[0].rstrip(".")
+    return (
+        f"{ADDRESS} is '{address}', and this machine can't join a Ray cluster there: {why}. "
+        "This machine must be one of its nodes (`ray start --address=...`; see docs/cluster.md). "
+        f"Or unset {ADDRESS} to work on this machine alone."
+    )
 
 
 def enter_project() -> None:
@@ -96,4 +132,5 @@ def started(root: Path) -> Iterator[dict[str, str]]:
     import ray
 
     with joined(root):
-        yield {ADDRESS: ray.get_runtime_context().gcs_address}
+        known = {name: os.environ[name] for name in (_TOKEN, _TOKEN_PATH) if name in os.environ}
+        yield {ADDRESS: ray.get_runtime_context().gcs_address, _MODE: "token", **known}

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Final, Literal
 
 import psutil
 
-from cmr.errors import DataError
+from cmr.errors import DataError, without_secrets
 from evaluation.networks.weights import WEIGHTS, entries
-from mlops.cluster import ADDRESS, joined
+from mlops.cluster import ADDRESS, asks_for_token, joined
+from mlops.lanes import dvc
+from mlops.private import SITE_CACHE, faults
 from mlops.settings import DataSettings, check, load_params, lookup, validate_all
 
 State = Literal["ok", "warn", "fail"]
@@ -22,6 +25,7 @@ OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "fail"
 
+_RESTORE_CONFIG = "`git checkout -- .dvc/config`, which names a folder of the project"
 _LEAST_MEMORY_GB, _LEAST_DISK_GB = 4, 5
 
 
@@ -43,7 +47,7 @@ def examine(root: Path | None) -> Iterator[Check]:
     yield _memory()
     yield _disk(root or Path.cwd())
     yield _program("git", ["git", "--version"], "install git: DVC keeps its versions in it")
-    yield _program("dvc", [sys.executable, "-m", "dvc", "--version"], "`pip install -r requirements.lock`")
+    yield _program("dvc", [sys.executable, "-m", "dvc", "--version"], "`make install`")
     if root is None:
         yield Check("project", FAIL, "this folder is in no SynCMRI checkout", "change into your checkout and try again")
         return
@@ -51,6 +55,9 @@ def examine(root: Path | None) -> Iterator[Check]:
     yield _params(root)
     yield from _raw_data(root)
     yield _tracking(root)
+    yield _site_cache(root)
+    yield _folders(root)
+    yield from _keys()
     yield from _cluster(root)
     yield from _weights()
 
@@ -68,7 +75,7 @@ def _torch() -> Iterator[Check]:
 
         from models.device import has_bf16, pick_device
     except (ImportError, OSError) as error:  # OSError: a shared library of torch does not load
-        yield Check("torch", FAIL, f"does not import: {error}", "`pip install -r requirements.lock`")
+        yield Check("torch", FAIL, f"does not import: {error}", "`make install`")
         return
     device = pick_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
@@ -112,19 +119,19 @@ def _program(name: str, command: list[str], advice: str) -> Check:
 def _packages(lock: Path) -> Check:
     if not lock.is_file():
         return Check("packages", FAIL, f"{lock.name} is missing", f"`git checkout -- {lock.name}`")
-    wanted = dict(line.split("==") for line in lock.read_text().split("\n") if "==" in line and not line.startswith("#"))
+    wanted = dict(re.findall(r"^([\w.-]+)==([^\s\\;]+)", lock.read_text(), re.MULTILINE))
     wrong = []
     for name, version in wanted.items():
         try:
             found = importlib.metadata.version(name).partition("+")[0]  # torch 2.13.0+cpu is torch 2.13.0
         except importlib.metadata.PackageNotFoundError:
             found = "missing"
-        if found != version.strip():
-            wrong.append(f"{name} {found} (locked: {version.strip()})")
+        if found != version:
+            wrong.append(f"{name} {found} (locked: {version})")
     if not wrong:
         return Check("packages", OK, f"{len(wanted)} at their locked versions")
     listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-    return Check("packages", WARN, listed, "`pip install -r requirements.lock`")
+    return Check("packages", WARN, listed, "`make install`")
 
 
 def _params(root: Path) -> Check:
@@ -161,7 +168,58 @@ def _tracking(root: Path) -> Check:
         connect(root)
     except DataError as error:
         return Check("tracking", WARN, str(error), "start the server, or unset MLFLOW_TRACKING_URI to use mlflow.db here")
-    return Check("tracking", OK, uri)
+    return Check("tracking", OK, without_secrets(uri))
+
+
+def _site_cache(root: Path) -> Check:
+    """Where DVC keeps what it reads with pickle: in a folder of this user alone."""
+    name, environment = "DVC site cache", "DVC_SITE_CACHE_DIR"
+    asked = subprocess.run(dvc("config", "core.site_cache_dir"), cwd=root, capture_output=True, text=True)
+    named = os.environ.get(environment) or asked.stdout.strip()
+    if not named:
+        return Check(name, FAIL, "DVC's own, which every user may write and DVC reads with pickle", _RESTORE_CONFIG)
+    folder = root / named
+    for path in (folder, folder / "repo"):
+        if wrong := faults(path, 0o777 if path != folder else 0o755):
+            advice = (
+                "`git checkout -- .dvc_site_cache`" if not path.exists() else f"`rm -r {folder}`, then `syncmri doctor` again"
+            )
+            return Check(name, FAIL, f"{path} {wrong}: who writes there runs programs as you", advice)
+    if strays := [str(path.relative_to(root)) for path in (*root.glob(f"*/{SITE_CACHE}"), *root.glob(f"*/*/{SITE_CACHE}"))]:
+        return Check(
+            name,
+            FAIL,
+            f"DVC was called in a folder below and left {', '.join(strays)}",
+            f"`rm -r {strays[0]}`; call `dvc` here",
+        )
+    if wrong := faults(folder, 0o700):
+        return Check(name, WARN, f"{folder} {wrong}", f"`chmod 700 {folder}`")
+    return Check(name, OK, f"{folder}, yours alone")
+
+
+def _folders(root: Path) -> Check:
+    """Whether other users of the machine may change code, settings or state of the project."""
+    watched = (root, root / ".dvc", root / ".dvc/tmp", root / ".syncmri", root / "mlflow.db")
+    found = [f"{path} {wrong}" for path in watched if path.exists() and (wrong := faults(path, 0o755))]
+    if not found:
+        return Check("project folder", OK, "only you may write")
+    return Check(
+        "project folder", WARN, "; ".join(found), "`chmod go-w` these, unless everybody who may write there is trusted"
+    )
+
+
+def _keys() -> Iterator[Check]:
+    """Keys and tokens of this user: nobody else may read them."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    folder = Path(os.environ.get("SYNCMRI_KEYS") or home / "syncmri")
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray/auth_token")
+    for path in (*sorted(folder.glob("*.key")), token):
+        if path.exists():
+            wrong = faults(path, 0o600)
+            advice = f"`chmod 600 {path}`; replace it if others could read it" if wrong else ""
+            yield Check(
+                f"key {path.name}", FAIL if wrong else OK, f"{path} {wrong}" if wrong else f"{path}, yours alone", advice
+            )
 
 
 def _cluster(root: Path) -> Iterator[Check]:
@@ -173,10 +231,15 @@ def _cluster(root: Path) -> Iterator[Check]:
             import ray
 
             nodes, has = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()
+            guarded = asks_for_token(ray.get_runtime_context().gcs_address)
     except DataError as error:
-        yield Check("Ray cluster", FAIL, f"none at {address}", str(error))
+        yield Check("Ray cluster", FAIL, f"none that can be joined at {without_secrets(address)}", str(error))
         return
+    address = without_secrets(address)
     yield Check("Ray cluster", OK, f"{nodes} nodes, {has.get('CPU', 0):.0f} cores, {has.get('GPU', 0):.0f} GPUs at {address}")
+    advice = "" if guarded else "start it anew with RAY_AUTH_MODE=token and a token on every machine: docs/cluster.md"
+    found = "the cluster asks for it" if guarded else "the cluster asks for none: who reaches its ports runs programs as you"
+    yield Check("Ray token", OK if guarded else WARN, found, advice)
 
 
 def _weights() -> Iterator[Check]:

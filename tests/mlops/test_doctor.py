@@ -7,12 +7,15 @@ import pytest
 
 from evaluation.networks import weights
 from mlops.doctor import Check, examine, report
+from mlops.private import keep_private
 from tests.mlops.conftest import REPOSITORY
 
 
 @pytest.fixture
 def healthy(demo: Path) -> Path:
     shutil.copyfile(REPOSITORY / "requirements.lock", demo / "requirements.lock")
+    shutil.copyfile(REPOSITORY / ".dvc/config", demo / ".dvc/config")
+    keep_private(demo)
     return demo
 
 
