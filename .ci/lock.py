@@ -6,7 +6,7 @@ uv resolves and takes the hashes of all files of a version (Linux, macOS, Window
 Three things are added to what uv does:
 
 - The CPU builds of torch and torchvision lie on PyTorch's own index as ``VERSION+cpu``; a requirement ``torch==VERSION``
-  accepts them. Their hashes are read there. Where that index cannot be reached, those that the lock file has for the same version stay.
+  accepts them. Their hashes are read there; where that index cannot be reached, those of the same version in the lock stay.
   pip prefers a file whose hash the index names, so torch's CPU build in a folder needs a lock file of its own, installed first.
 - The CUDA libraries that PyPI's torch needs, and its CPU build does not, go to a lock file of their own.
 - What the team server needs beyond ``requirements.lock`` goes to ``deploy/requirements.txt``.

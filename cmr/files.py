@@ -1,15 +1,22 @@
-"""Files that are either whole or not there: every output is written under a temporary name beside its place, then renamed."""
+"""Files that are either whole or not there: every output is written under a temporary name beside its place, then renamed.
+
+The content is on the disk before the rename, and the rename before the next step: what follows a power cut is the old file or
+the new one, never an empty one.
+"""
 
 import errno
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from cmr.errors import DataError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_WAITING = 16
+_NO_FSYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
 
 
 @contextmanager
@@ -27,7 +34,9 @@ def whole_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            _to_disk(temporary)
             temporary.replace(path)
+            _to_disk(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -48,12 +57,31 @@ def whole_folder(path: Path, *, needed_bytes: int | None = None) -> Iterator[Pat
         try:
             temporary.mkdir(parents=True)
             yield temporary
+            inside = [found for found in temporary.rglob("*") if not found.is_symlink()]
+            with ThreadPoolExecutor(_WAITING) as pool:  # a file system writes for all who wait at once
+                list(pool.map(_to_disk, [*inside, temporary]))
             if path.exists():
                 path.rename(previous)
             temporary.rename(path)
+            _to_disk(path.parent)
             _remove(previous)
         finally:
             _remove(temporary)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk. File systems that cannot do that are left alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a file that its owner made unreadable, or a folder of Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -19,13 +19,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(folder: Path, port: int | None = None, database: Path | None = None) -> Iterator[str]:
-    """A tracking server on ``database``, or on one of its own in ``folder``, where its artifacts are; yields its address."""
+def server(folder: Path, port: int | None = None, database: Path | None = None, app: str | None = None) -> Iterator[str]:
+    """A tracking server on ``database``, or on one of its own in ``folder``, where its artifacts are; yields its address.
+
+    ``app``: MLflow's own application that it runs, such as ``basic-auth``.
+    """
     folder.mkdir(exist_ok=True)
     port = port or free_port()
     database = database or folder / "server.db"
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(folder / "artifacts")]
+    command += ["--app-name", app] if app else []
     with (folder / "log").open("w") as log:
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
