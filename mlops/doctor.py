@@ -15,6 +15,7 @@ import psutil
 
 from cmr.errors import DataError, without_secrets
 from evaluation.networks.weights import WEIGHTS, entries
+from mlops.approvals.keys import keys_folder
 from mlops.cluster import ADDRESS, asks_for_token, joined
 from mlops.lanes import dvc
 from mlops.private import SITE_CACHE, faults
@@ -210,10 +211,8 @@ def _folders(root: Path) -> Check:
 
 def _keys() -> Iterator[Check]:
     """Keys and tokens of this user: nobody else may read them."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    folder = Path(os.environ.get("SYNCMRI_KEYS") or home / "syncmri")
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray/auth_token")
-    for path in (*sorted(folder.glob("*.key")), token):
+    for path in (*sorted(keys_folder().glob("*.key")), token):
         if path.exists():
             wrong = faults(path, 0o600)
             advice = f"`chmod 600 {path}`; replace it if others could read it" if wrong else ""

@@ -119,8 +119,8 @@ def register(tracking: Tracking, model: str) -> Version:
     with FileLock(root / ".syncmri" / "register.lock", timeout=_LOCK_SECONDS):
         keep(root, digest, root / PACKAGES / model / INHOUSE)
         found = _of_digest(tracking, model, digest)
+        run_id = _upload(tracking, manifest, digest)  # nothing, where it is uploaded; artifacts may be lost, the version not
         if found is None:
-            run_id = _upload(tracking, manifest, digest)
             _create(tracking, manifest, digest, run_id)
             found = _of_digest(tracking, model, digest)
         assert found is not None

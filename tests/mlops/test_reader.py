@@ -47,7 +47,7 @@ def test_the_reader_reads_models_runs_and_artifacts(guarded: tuple[str, Path]) -
     tracking = connect(root)
     (version,) = registry.versions(tracking, MODEL)
     assert tracking.client.get_run(version.run_id).data.tags
-    assert registry.download_model(tracking, version).is_dir()
+    assert registry.download_package(tracking, version, version.tags[registry.DIGEST])[0].is_dir()
 
 
 def test_the_reader_changes_nothing(guarded: tuple[str, Path], tmp_path: Path) -> None:
