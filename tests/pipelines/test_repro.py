@@ -83,7 +83,7 @@ def test_every_network_has_a_tracked_run_with_its_figures(finished):
     ddpm = runs["ddpm"]
     assert len(client.get_metric_history(ddpm.info.run_id, "train_loss")) > 2
     assert {"fidelity/ssim", "privacy/nn_l2"} <= ddpm.data.metrics.keys()
-    assert any(artifact.path.endswith("samples.png") for artifact in client.list_artifacts(ddpm.info.run_id, "pictures"))
+    assert any(artifact.path.endswith("drawn.png") for artifact in client.list_artifacts(ddpm.info.run_id, "pictures"))
     before = len(runs)
     run(finished, "app.cli", "sync")
     assert len(client.search_runs([experiment.experiment_id])) == before
