@@ -62,7 +62,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def run(content: dict[str, Any]) -> None:
         content["params"] = {"network": {"widths": [8]}, "control": {"members": [PATIENT], "slices": 1}, "weights": SECRET}
         content["data"] |= {f"{SECRET}/train": "ab" * 32}
-        content |= {"host": "scanner7", "device": f"CPU of {SECRET}"}
+        content |= {"run_key": "ef56" * 16, "host": "scanner7", "device": f"CPU of {SECRET}"}
 
     for path, change in {
         figures / "fidelity-ddpm.json": fidelity,
