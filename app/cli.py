@@ -140,9 +140,10 @@ def run(context: typer.Context) -> None:
             _sync(root)
         except DataError as error:
             typer.echo(f"warning: {error}", err=True)
-    report = root / "reports" / "report.html"
-    if report.is_file():
-        typer.echo(f"Report: {report}")
+    reports = {"Report, in-house": "report.html", "Report for release": "release/report.html"}
+    for name, place in reports.items():
+        if (root / "reports" / place).is_file():
+            typer.echo(f"{name}: {root / 'reports' / place}")
 
 
 @app.command()

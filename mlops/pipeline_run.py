@@ -1,6 +1,7 @@
 """The run of the pipeline itself in MLflow: what was asked for, at which revision, and under it the trainings that it made."""
 
 import hashlib
+import io
 import os
 import sys
 import time
@@ -8,8 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from cmr.errors import DataError
 from mlops.connection import PARENT, RUN_KEY, Tracking, TrackingError, connect, explained
+from mlops.release import command_for_release, label, params_for_release
 from mlops.settings import PARAMS, load_params
 from mlops.sync import git_tags
 
@@ -67,9 +71,11 @@ class _Pipeline:
                 tracking.client.delete_run(self._run_id)
                 return
             self._take_in(tracking)
-            for name in (PARAMS, "reports/metrics.json", "reports/report.html"):
-                if (self._root / name).is_file() and (name == PARAMS or status == "FINISHED"):
-                    tracking.client.log_artifact(self._run_id, str(self._root / name))
+            # Many may read what MLflow holds: nothing with a scan, a patient or a path of this machine goes there.
+            tracking.client.log_text(self._run_id, _params_text(self._root), PARAMS)
+            for name in ("metrics.json", "report.html"):
+                if status == "FINISHED" and (path := self._root / "reports/release" / name).is_file():
+                    tracking.client.log_artifact(self._run_id, str(path))
             if self._run_id != self._given:  # `mlflow run` ends its own
                 tracking.client.set_terminated(self._run_id, status)
 
@@ -78,23 +84,36 @@ class _Pipeline:
         if self._given is None or tracking.client.get_run(self._given).info.experiment_id != tracking.experiment:
             self._given = None
             return None
-        for key, text in self._tags().items():
+        # `mlflow run` names the project by its full path.
+        for key, text in {"mlflow.source.name": "MLproject", **self._tags()}.items():
             tracking.client.set_tag(self._given, key, text)
         return self._given
 
     def _created(self, tracking: Tracking) -> str:
-        name = f"{KIND} {load_params(self._root).get('profile')}"
+        name = f"{KIND} {_profile(self._root)}"
         return str(tracking.client.create_run(tracking.experiment, self._started, self._tags(), name).info.run_id)
 
     def _tags(self) -> dict[str, str]:
-        asked = " ".join(["dvc repro", *self._words])
-        return {"kind": KIND, "command": asked, "profile": str(load_params(self._root).get("profile")), **git_tags(self._root)}
+        asked = f"dvc repro {command_for_release(self._words)}".strip()
+        return {"kind": KIND, "command": asked, "profile": _profile(self._root), **git_tags(self._root)}
 
     def _take_in(self, tracking: Tracking) -> None:
         """Trainings that got their run while this one could not be made."""
         for run in tracking.client.search_runs([tracking.experiment], f"attributes.start_time >= {self._started}"):
             if RUN_KEY in run.data.tags and "mlflow.parentRunId" not in run.data.tags:
                 tracking.client.set_tag(run.info.run_id, "mlflow.parentRunId", self._run_id)
+
+
+def _profile(root: Path) -> str:
+    return label(load_params(root).get("profile"))
+
+
+def _params_text(root: Path) -> str:
+    """``params.yaml`` without the places of raw data and without patients."""
+    text = io.StringIO()
+    text.write("# A copy without the places of raw data, without patients and without comments.\n")
+    YAML().dump(params_for_release(load_params(root)), text)
+    return text.getvalue()
 
 
 def _made(root: Path) -> str:

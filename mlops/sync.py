@@ -20,6 +20,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
 from cmr.errors import DataError
 from mlops.connection import Tracking, connect, explained, flat
 from mlops.records import PARTS, figures_of_network, headlines, network_names, read_figures, read_network
+from mlops.release import DRAWN, DRAWN_STEPS, figures_for_release, hashes_for_release, label, names_in, settings_for_release
 from mlops.settings import load_params, read_yaml
 
 NO_CURVES = ("step", "epoch")
@@ -65,7 +66,7 @@ def find_or_start(tracking: Tracking, about: Mapping[str, Any], started_ms: int)
         started_ms: start of the training, since 1970; of a new run only.
     """
     run = tracking.find_or_create(about["run_key"], about["name"], started_ms)
-    params = flat({**about["params"], "seed": about["seed"]})
+    params = flat({**settings_for_release(about["params"]), "seed": about["seed"]})
     tracking.log(run, params={key: text for key, text in params.items() if key not in run.data.params})
     if (
         "seed" not in run.data.tags
@@ -93,7 +94,7 @@ def sync_network(tracking: Tracking, name: str) -> Run:
     for block in _OUTCOMES:
         outcome |= {f"{block}/{key}": value for key, value in record.get(block, {}).items()}
     _set_metrics(tracking, run, {key: float(value) for key, value in outcome.items() if value is not None}, ended)
-    _set_tags(tracking, run, {"device": record["device"]})
+    _set_tags(tracking, run, {"device": label(record["device"])})
     _inputs(tracking, run, record)
     _pictures(tracking, run, folder)
     if run.info.status != "FINISHED":
@@ -116,9 +117,10 @@ def _curves(path: Path, started_ms: int) -> list[Metric]:
 
 
 def _tags(root: Path, about: Mapping[str, Any]) -> dict[str, str]:
-    tags = {"seed": str(about["seed"]), "profile": str(load_params(root).get("profile")), "kind": str(about.get("kind"))}
-    tags |= {f"content/{path}": str(digest) for path, digest in about["data"].items()}
-    tags |= {f"dvc/{path}": version for path, version in _dvc_hashes(root, about["data"]).items()}
+    tags = {"seed": str(about["seed"]), "profile": label(load_params(root).get("profile")), "kind": str(about.get("kind"))}
+    data = hashes_for_release(about["data"])
+    tags |= {f"content/{path}": digest for path, digest in data.items()}
+    tags |= {f"dvc/{path}": version for path, version in _dvc_hashes(root, data).items()}
     return {**tags, **git_tags(root)}
 
 
@@ -153,7 +155,8 @@ def git_tags(root: Path) -> dict[str, str]:
 
 
 def _pictures(tracking: Tracking, run: Run, folder: Path) -> None:
-    pictures = sorted(folder.rglob("*.png"))
+    """What the network drew. Other pictures in its folder, such as an autoencoder's reconstructions, show real slices."""
+    pictures = [path for path in (folder / DRAWN, *sorted((folder / DRAWN_STEPS).glob("step-*.png"))) if path.is_file()]
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in pictures)).hexdigest()
     if not pictures or run.data.tags.get(PICTURES) == digest:
         return
@@ -170,7 +173,7 @@ def sync_figures(tracking: Tracking, name: str, files: Mapping[str, Any]) -> Non
     Args:
         files: of :func:`mlops.records.read_figures`.
     """
-    figures = figures_of_network(tracking.root, files, name)
+    figures = figures_of_network(tracking.root, _for_release(tracking.root, files), name)
     if not figures:
         return
     run = tracking.find(read_network(tracking.root, name)["run_key"]) or sync_network(tracking, name)
@@ -192,6 +195,14 @@ def sync_figures(tracking: Tracking, name: str, files: Mapping[str, Any]) -> Non
     _table(tracking, run, figures)
 
 
+def _for_release(root: Path, files: Mapping[str, Any]) -> dict[str, Any]:
+    """The same files, their figures as they may leave the house: many may read what MLflow holds."""
+    names = names_in(load_params(root))
+    return {
+        stem: content | {"figures": figures_for_release(content.get("figures") or {}, names)} for stem, content in files.items()
+    }
+
+
 def _table(tracking: Tracking, run: Run, figures: Mapping[str, Mapping[str, Any]]) -> None:
     """All figures as a table that MLflow shows, and sets beside those of other runs."""
     columns = [*PARTS.values(), "reason"]
@@ -208,7 +219,7 @@ def _table(tracking: Tracking, run: Run, figures: Mapping[str, Mapping[str, Any]
 def _inputs(tracking: Tracking, run: Run, record: Mapping[str, Any]) -> None:
     """The slice stores that the network was trained on, as MLflow's datasets: named by path, told apart by DVC's hash."""
     there = {given.dataset.name for given in run.inputs.dataset_inputs} if run.inputs else set()
-    missing = {path: content for path, content in record["data"].items() if path not in there}
+    missing = {path: content for path, content in hashes_for_release(record["data"]).items() if path not in there}
     versions = _dvc_hashes(tracking.root, missing)
     given = []
     for path, content in missing.items():

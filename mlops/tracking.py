@@ -16,6 +16,7 @@ from mlflow.entities import Metric, Run
 from cmr.files import whole_file
 from mlops.connection import Tracking, TrackingError, connect, explained
 from mlops.records import FIGURES, read_figures, read_json, speaks_of
+from mlops.release import DRAWN_STEPS
 from mlops.sync import NO_CURVES, find_or_start, sync_figures, sync_network
 
 _SHARE = 20
@@ -54,7 +55,7 @@ class LiveRun:
             self._flush()
 
     def picture(self, path: Path) -> None:
-        """Send a picture of the training's present state, with the next points."""
+        """Send a picture of what the network draws at present, with the next points. It must show no real slice."""
         self._pictures.append(path)
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class LiveRun:
         self._sent |= {(point.key, point.step) for point in new}
         self._waiting = []
         while self._pictures:
-            self._tracking.client.log_artifact(self._run.info.run_id, str(self._pictures[0]), "pictures/samples")
+            self._tracking.client.log_artifact(self._run.info.run_id, str(self._pictures[0]), f"pictures/{DRAWN_STEPS}")
             self._pictures.pop(0)
 
 

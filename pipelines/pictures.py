@@ -1,4 +1,4 @@
-"""The small grids of pictures that a trained network leaves in its folder, for the tracking server."""
+"""The small grids of pictures that a trained network leaves in its folder. Those of what it drew go to the tracking server."""
 
 from pathlib import Path
 
@@ -25,13 +25,19 @@ def save_masks(masks: NDArray[np.uint8], path: Path) -> None:
     _save(figure, path)
 
 
-def save_pairs(masks: NDArray[np.uint8], real: NDArray, synthetic: NDArray, path: Path) -> None:
-    """Three rows, mask, real and synthetic, a column a slice; images (N, H, W) in [-1, 1]."""
-    _save_rows({"mask": masks, "real": real, "synthetic": synthetic}, path)
+def save_drawn(images: NDArray, path: Path) -> None:
+    """A grid of images (N, H, W) in [-1, 1] that a generator drew. The tracking server shows it: it holds no real slice."""
+    rows = -(-len(images) // _COLUMNS)
+    figure, axes = plt.subplots(rows, _COLUMNS, figsize=(_COLUMNS, rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image in zip(axes.flat, images, strict=False):
+        axis.imshow(np.asarray(image, np.float32), cmap="gray", vmin=-1, vmax=1)
+    _save(figure, path)
 
 
 def save_reconstructions(images: NDArray, reconstructions: NDArray, path: Path) -> None:
-    """Two rows, the slice and what its autoencoder makes of it; images (N, H, W) in [-1, 1]."""
+    """Two rows, the slice and what its autoencoder makes of it; images (N, H, W) in [-1, 1]. It stays in-house."""
     _save_rows({"slice": images, "rebuilt": reconstructions}, path)
 
 

@@ -22,7 +22,7 @@ from models.guidance import drop_masks
 from models.registry import generator_class
 from models.segmenter import Segmenter, predict
 from models.train import Loss
-from pipelines.pictures import save_pairs
+from pipelines.pictures import save_drawn
 from pipelines.sampling import image_seeds, run_key
 from pipelines.stage import run
 from pipelines.training import Job, train_stage
@@ -90,7 +90,7 @@ def _folder(name: str) -> Path:
 
 
 class _AdherenceCheck:
-    """Mask adherence on a few fixed validation masks, and the grid of the pictures that it was read from."""
+    """Mask adherence on a few fixed validation masks, and the grid of the drawn images that it was read from."""
 
     def __init__(self, chosen: SliceStore, how: CheckSettings, reader: Segmenter, seed: int):
         self._chosen, self._how, self._reader = chosen, how, reader
@@ -105,7 +105,7 @@ class _AdherenceCheck:
 
     def picture(self, path: Path) -> None:
         """The images that were scored last."""
-        save_pairs(self._chosen.masks, np.asarray(self._chosen.images), self._drawn, path)
+        save_drawn(self._drawn, path)
 
 
 def _autoencoder(folder: Path, config: Any) -> Any:

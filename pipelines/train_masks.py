@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from cmr.store import SliceStore
+from mlops.release import DRAWN
 from mlops.settings import section
 from models.config import AugmentSettings, MaskSamplingSettings, TrainSettings
 from models.data import SliceBatches, one_hot, step_randoms
@@ -37,7 +38,7 @@ def job() -> Job:
         drawn = network.sample(
             training.size, seeds, sampler=sampling.sampler, steps=sampling.steps, precision=sampling.precision
         )
-        save_masks(drawn.cpu().numpy(), folder / "samples.png")
+        save_masks(drawn.cpu().numpy(), folder / DRAWN)
 
     return Job(
         name="masks",

@@ -19,6 +19,7 @@ from torch import nn
 from cmr.files import whole_folder
 from cmr.store import SliceStore
 from mlops.cluster import wanted
+from mlops.release import DRAWN, DRAWN_STEPS
 from mlops.tracking import LiveRun, record_network
 from models.checkpoint import save_network
 from models.config import TrainSettings
@@ -43,7 +44,8 @@ class Job:
         params: settings that shape the result beside ``config`` and ``train``.
         loss: given the network, the loss for the loop.
         validate: scores the network, higher is better.
-        picture: writes a PNG of what was scored last; one is kept of each validation.
+        picture: writes a PNG of what was drawn and scored last, without any real slice or mask, since it goes to the tracking
+            server; one is kept of each validation.
         pictures: writes PNGs of the trained network, and what else belongs to it, into its folder.
         measure: further figures of the trained network, for ``run.json``.
     """
@@ -124,8 +126,8 @@ def train_job(job: Job, *, on_entry: Callable[[Entry], None] | None = None) -> N
         with whole_folder(Path("runs") / job.name) as folder:
             _write(folder, job, network.eval(), trained, about)
             if seen.is_dir():
-                shutil.copytree(seen, folder / "samples")
-                shutil.copyfile(seen / f"step-{trained.best_step:06d}.png", folder / "samples.png")
+                shutil.copytree(seen, folder / DRAWN_STEPS)
+                shutil.copyfile(seen / f"step-{trained.best_step:06d}.png", folder / DRAWN)
         if live:
             live.close()
         for leftover in state.parent.glob(f"{state.stem}.*"):

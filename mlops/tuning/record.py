@@ -11,15 +11,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from mlflow.entities import Metric, Run
 
 from mlops.connection import Tracking, TrackingError, connect, explained, flat
+from mlops.release import DRAWN, error_for_release
 from mlops.settings import load_params
 from mlops.sync import git_tags
 from mlops.tuning.results import best, counts
 from mlops.tuning.studies import studies
 from mlops.tuning.study import ENDED, ENTRIES, FAILED, FINISHED, STOPPED, Study, Trial, unfinished
 
+TRIALS = "trials.csv"
 CURVES = ("train_loss", "validation", "learning_rate", "seconds")
 _ENDS = {FINISHED: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED"}
 
@@ -107,7 +110,7 @@ class Runs:
         sent |= {(point.key, point.step) for point in new}
         if "kind" not in run.data.tags or trial.state in ENDED:
             tags = {"kind": "trial", "study": study.name, "network": study.network, "trial": str(number), "state": trial.state}
-            tracking.log(run, tags=tags | ({"error": trial.error[:5000]} if trial.error else {}))
+            tracking.log(run, tags=tags | ({"error": error_for_release(trial.error)} if trial.error else {}))
         self._open[number] = tracking.client.get_run(run.info.run_id)
         if trial.state in ENDED:
             self._end_trial(tracking, run, trial)
@@ -116,7 +119,7 @@ class Runs:
         ended = int(1000 * (trial.ended or time.time()))
         there = {key for key in trial.scores if key in run.data.metrics}
         tracking.log(run, [Metric(key, value, ended, 0) for key, value in trial.scores.items() if key not in there])
-        pictures = self._study.trial_folder(trial.number) / "runs" / self._study.network / "samples.png"
+        pictures = self._study.trial_folder(trial.number) / "runs" / self._study.network / DRAWN
         if run.info.status == "RUNNING" and pictures.is_file():
             tracking.client.log_artifact(run.info.run_id, str(pictures), "pictures")
         if run.info.status != _ENDS[trial.state]:
@@ -136,9 +139,18 @@ class Runs:
         if found is not None:
             tracking.log(run, tags={"best": f"{self._study.name}/{found.number:03d}"})
         for path in sorted(self._study.report.glob("*")):
-            tracking.client.log_artifact(parent, str(path), "report")
+            if path.name == TRIALS:
+                tracking.client.log_text(parent, _without_messages(path), f"report/{TRIALS}")
+            else:
+                tracking.client.log_artifact(parent, str(path), "report")
         if not unfinished(self._study):
             tracking.client.set_terminated(parent, "FINISHED")
+
+
+def _without_messages(trials: Path) -> str:
+    """The table of the trials; of an error only its kind, since a message may name files and patients."""
+    table = pd.read_csv(trials, dtype=str, keep_default_na=False)
+    return table.assign(error=table["error"].map(error_for_release)).to_csv(index=False)
 
 
 def _told(study: Study, trial: Trial) -> int:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -47,21 +48,53 @@ STYLE: dict[Any, Any] = {
 _DENSITY_FEATURES = ("area", "eccentricity", "roundness", "solidity")
 
 
-def density_chart(real: pd.DataFrame, generated: pd.DataFrame) -> str:
-    """Densities of the shape features, real against generated (paper, Fig. 4).
+@dataclass(frozen=True)
+class Density:
+    """Densities (M,) of a shape feature at ``grid`` (M,); None for the kind of masks of which none shows the structure."""
+
+    grid: NDArray[np.float64]
+    real: NDArray[np.float64] | None
+    generated: NDArray[np.float64] | None
+
+
+Densities = dict[tuple[str, str], Density | None]
+"""(structure, feature) -> its density; None where no mask shows the structure."""
+
+
+def shape_densities(real: pd.DataFrame, generated: pd.DataFrame) -> Densities:
+    """What the chart of the shapes shows: curves, and no single mask.
 
     Args:
         real, generated: tables of :func:`evaluation.shapes.measure_shapes`.
     """
+    found: Densities = {}
+    for structure in STRUCTURES:
+        tables = [table[table["structure"] == structure] for table in (real, generated)]
+        for feature in _DENSITY_FEATURES:
+            values = [table[feature].to_numpy(dtype=float) for table in tables]
+            found[structure, feature] = _density(values[0], values[1], np.inf if feature == "area" else 1.0)
+    return found
+
+
+def _density(real: NDArray[np.float64], generated: NDArray[np.float64], highest: float) -> Density | None:
+    together = np.concatenate([real, generated])
+    if together.size == 0:
+        return None
+    margin = 0.12 * float(np.ptp(together)) or 0.05 * max(1.0, abs(float(together[0])))
+    grid = np.linspace(max(0.0, together.min() - margin), min(highest, together.max() + margin), 200)
+    curves = (gaussian_density(values, grid) if values.size else None for values in (real, generated))
+    return Density(grid, *curves)
+
+
+def density_chart(densities: Densities) -> str:
+    """Densities of the shape features, real against generated (paper, Fig. 4)."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.2, 5.2), layout="constrained")
         panels = figure.subplots(len(STRUCTURES), len(_DENSITY_FEATURES), squeeze=False)
         for row, structure in enumerate(STRUCTURES):
-            tables = [table[table["structure"] == structure] for table in (real, generated)]
             for column, feature in enumerate(_DENSITY_FEATURES):
                 axes = panels[row, column]
-                real_values, generated_values = (table[feature].to_numpy(dtype=float) for table in tables)
-                _densities(axes, real_values, generated_values, structure, feature)
+                _draw_density(axes, densities[structure, feature], STRUCTURE_COLOURS[structure])
                 axes.set_yticks([])
                 axes.spines["left"].set_visible(False)
                 axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -77,19 +110,14 @@ def density_chart(real: pd.DataFrame, generated: pd.DataFrame) -> str:
         return as_uri(figure)
 
 
-def _densities(axes: Axes, real: NDArray[np.float64], generated: NDArray[np.float64], structure: str, feature: str) -> None:
-    together = np.concatenate([real, generated])
-    if together.size == 0:
+def _draw_density(axes: Axes, density: Density | None, colour: str) -> None:
+    if density is None:
         axes.text(0.5, 0.5, "no mask shows it", transform=axes.transAxes, ha="center", va="center", color=QUIET)
         return
-    margin = 0.12 * float(np.ptp(together)) or 0.05 * max(1.0, abs(float(together[0])))
-    highest = np.inf if feature == "area" else 1.0
-    grid = np.linspace(max(0.0, together.min() - margin), min(highest, together.max() + margin), 200)
-    for values, colour in ((real, _REAL), (generated, STRUCTURE_COLOURS[structure])):
-        if values.size:
-            density = gaussian_density(values, grid)
-            axes.fill_between(grid, density, alpha=0.22, linewidth=0, color=colour)
-            axes.plot(grid, density, linewidth=1.5, color=colour)
+    for curve, own in ((density.real, _REAL), (density.generated, colour)):
+        if curve is not None:
+            axes.fill_between(density.grid, curve, alpha=0.22, linewidth=0, color=own)
+            axes.plot(density.grid, curve, linewidth=1.5, color=own)
 
 
 def gaussian_density(values: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:

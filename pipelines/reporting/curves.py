@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from pipelines.reporting.charts import INK, QUIET, STYLE, as_uri
 from pipelines.reporting.names import STRUCTURE_COLOURS, network_name
-from pipelines.reporting.project import Network, Project
+from pipelines.reporting.source import Network, ReportSource
 
 _LOSS = "#3d5a80"
 # One a generator, told apart in black and white too by their markers.
@@ -61,7 +61,7 @@ def _mark_best(axes: Axes, network: Network) -> None:
         )
 
 
-def adherence_chart(project: Project, real: float | None) -> str:
+def adherence_chart(project: ReportSource, real: float | None) -> str:
     """Mask adherence on the validation masks while the generators train: over steps, and over seconds. Empty without any.
 
     Args:
@@ -94,7 +94,7 @@ def adherence_chart(project: Project, real: float | None) -> str:
         return as_uri(figure)
 
 
-def time_axis(project: Project, network: Network) -> pd.Series:
+def time_axis(project: ReportSource, network: Network) -> pd.Series:
     """Seconds of training at each entry of a generator's history; those of a latent one begin after its autoencoder's."""
     autoencoder = project.network(f"autoencoder/{network.name}")
     return network.history["seconds"] + (float(autoencoder.record.get("seconds", 0)) if autoencoder else 0)

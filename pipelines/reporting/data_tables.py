@@ -1,6 +1,6 @@
 """What was run with which data: datasets (paper, Table II), patients and slices by split, networks, parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +8,8 @@ from pipelines.reporting import paper_values
 from pipelines.reporting.cells import Cell, Column, Table, figure, paper, text
 from pipelines.reporting.metrics import no_data
 from pipelines.reporting.names import HIGHER, LOWER, SPLITS, Metric, dataset_name, network_name
-from pipelines.reporting.project import PAPER_DATASETS, Network, Project
+from pipelines.reporting.project import Project
+from pipelines.reporting.source import PAPER_DATASETS, Network, ReportSource
 from pipelines.reporting.tables import paper_group
 
 Nested = dict[str, Any]
@@ -16,33 +17,52 @@ Nested = dict[str, Any]
 _LISTED = 8  # warnings shown in full; the ingest report has all of them
 
 
-def datasets_table(project: Project) -> Table:
-    """What ingest found in each dataset (paper, Table II)."""
+def datasets_table(project: ReportSource) -> Table:
+    """What ingest found in each dataset (paper, Table II), in numbers."""
     datasets = project.all_datasets
-    ingested = {name: _ingested(project, name) for name in datasets}
-    features = {
-        "Source": lambda found: str(found["source"]),
-        "Layout": lambda found: dataset_name(found["layout"]),
-        "Patients found": lambda found: _total(found["found"]),
-        "Patients used": lambda found: _total(found["subjects"]),
-        "Labelled frames": lambda found: str(found["frames"]),
-        "Vendors (patients)": lambda found: _counts(found["vendors"]),
-        "Centres (patients)": lambda found: _counts(found["centres"]),
-        "Pathologies (patients)": lambda found: _counts(found["pathologies"]),
-        "Present and not used": lambda found: _counts(found["unused"]) or "none",
-        "Duplicate scans": lambda found: (
+    features: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+        "Source": lambda name, found: "built-in phantom" if name in project.phantoms else "scans",
+        "Layout": lambda name, found: dataset_name(found["layout"]),
+        "Patients found": lambda name, found: _total(found["found"]),
+        "Patients used": lambda name, found: _total(found["subjects"]),
+        "Labelled frames": lambda name, found: str(found["frames"]),
+        "Vendors (patients)": lambda name, found: _counts(found["vendors"]),
+        "Centres (patients)": lambda name, found: _counts(found["centres"]),
+        "Pathologies (patients)": lambda name, found: _counts(found["pathologies"]),
+        "Present and not used": lambda name, found: _counts(found["unused"]) or "none",
+        "Duplicate scans dropped": lambda name, found: _number(found["duplicates"]),
+        "Skipped": lambda name, found: _number(found["skipped"]),
+        "Excluded patients": lambda name, found: _number(found["excluded"]),
+        "Warnings": lambda name, found: _number(found["warnings"]),
+    }
+    rows = [[text(name, "label"), *(_fact(project, one, describe) for one in datasets)] for name, describe in features.items()]
+    return Table("The datasets as found on disk.", _dataset_columns(datasets), rows)
+
+
+def named_table(project: Project) -> Table:
+    """Where the raw data lies, and who was left out or remarked on, by name. In-house only."""
+    features: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+        "Place": lambda name, found: project.raw_root(name),
+        "Duplicate scans": lambda name, found: (
             "; ".join(f"{kept} kept, {dropped} dropped" for kept, dropped in found["duplicates"]) or "none"
         ),
-        "Skipped": lambda found: _listed([f"{one['subject']}: {one['reason']}" for one in found["skipped"]]) or "none",
-        "Excluded": lambda found: _listed([" = ".join(names) for names in found.get("excluded", [])]) or "none",
-        "Warnings": lambda found: _listed(found["warnings"]) or "none",
+        "Skipped": lambda name, found: _listed([f"{one['subject']}: {one['reason']}" for one in found["skipped"]]) or "none",
+        "Excluded": lambda name, found: _listed([" = ".join(names) for names in found.get("excluded", [])]) or "none",
+        "Warnings": lambda name, found: _listed(found["warnings"]) or "none",
     }
-    rows = []
-    for name, describe in features.items():
-        cells = [_fact(project, dataset, ingested[dataset], describe) for dataset in datasets]
-        rows.append([text(name, "label"), *cells])
-    columns = [Column("Feature"), *(Column(dataset_name(dataset), kind="prose") for dataset in datasets)]
-    return Table("The datasets as found on disk.", columns, rows)
+    reports = {name: report for name in project.datasets if (report := project.ingest_report(name)) is not None}
+    rows = [
+        [text(feature, "label"), *(text(describe(name, found), "prose") for name, found in reports.items())]
+        for feature, describe in features.items()
+        if reports
+    ]
+    return Table(
+        "By name: the places of the raw data, and the patients behind the numbers above.", _dataset_columns(reports), rows
+    )
+
+
+def _dataset_columns(datasets: Iterable[str]) -> list[Column]:
+    return [Column("Feature"), *(Column(dataset_name(name), kind="prose") for name in datasets)]
 
 
 def paper_datasets_table() -> Table:
@@ -53,22 +73,18 @@ def paper_datasets_table() -> Table:
     return Table(caption, columns, rows, [("", 1), *paper_group("Table II", list(PAPER_DATASETS))])
 
 
-def _ingested(project: Project, dataset: str) -> Nested | None:
-    report = project.ingest_report(dataset) if dataset in project.datasets else None
-    if report is None:
-        return None
-    root = project.datasets[dataset].get("root", "")
-    kind = "built-in phantom" if project.is_phantom(dataset) else "scans"
-    return {**report, "source": f"{kind}, {root}"}
-
-
-def _fact(project: Project, dataset: str, found: Nested | None, describe: Any) -> Cell:
+def _fact(project: ReportSource, dataset: str, describe: Callable[[str, Mapping[str, Any]], str]) -> Cell:
+    found = project.ingested(dataset)
     if found is None:
         reason = f"no data: {no_data(project, dataset)}"
         if dataset in project.datasets:
             reason = f"no data: the stage ingest@{dataset} has not run"
         return Cell("–", title=reason, reason=reason, kind="missing")
-    return text(describe(found), "prose")
+    return text(describe(dataset, found), "prose")
+
+
+def _number(count: int) -> str:
+    return str(count) if count else "none"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -139,7 +155,7 @@ def networks_table(networks: list[Network]) -> Table:
     return Table("The trained networks. Time is wall-clock time.", columns, rows)
 
 
-def autoencoders_table(project: Project) -> Table:
+def autoencoders_table(project: ReportSource) -> Table:
     """What the autoencoders of the latent generators keep of a validation slice; no rows where no generator is latent."""
     columns = {
         ("codebook", "used"): Metric("Codebook used", "% of its entries", HIGHER, 1, 100),

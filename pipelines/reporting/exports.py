@@ -11,13 +11,13 @@ from mlops.gate import passes
 from pipelines.reporting import data_tables, latex, privacy_tables, structures, summaries, tables, utility_tables
 from pipelines.reporting.cells import Table
 from pipelines.reporting.metrics import setups
-from pipelines.reporting.project import Project
+from pipelines.reporting.source import ReportSource
 
 Nested = dict[str, Any]
 COLUMNS = ("group", "model", "metric", "value", "ci_low", "ci_high", "n", "reason")
 
 
-def write_tables(folder: Path, project: Project, metrics: Nested) -> None:
+def write_tables(folder: Path, project: ReportSource, metrics: Nested) -> None:
     """Fill an empty ``folder``: metrics.csv, metrics.json, gate.json, and a .tex file for each of :func:`paper_tables`."""
     figures = tidy(metrics)
     figures.to_csv(folder / "metrics.csv", index=False)
@@ -33,7 +33,7 @@ def write_tables(folder: Path, project: Project, metrics: Nested) -> None:
         (folder / f"{name}.tex").write_text(latex.PREAMBLE + "\n".join(parts), encoding="utf-8")
 
 
-def paper_tables(project: Project, metrics: Nested) -> dict[str, list[Table]]:
+def paper_tables(project: ReportSource, metrics: Nested) -> dict[str, list[Table]]:
     """The tables of the page by the name of their file, numbered as the paper's."""
     compared, test_sets = setups(project), project.all_datasets
     return {

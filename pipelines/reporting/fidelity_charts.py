@@ -10,13 +10,13 @@ from matplotlib.ticker import MaxNLocator
 from pipelines.reporting.charts import QUIET, STYLE, as_uri
 from pipelines.reporting.curves import LINES
 from pipelines.reporting.names import network_name
-from pipelines.reporting.project import Project, Stage
+from pipelines.reporting.source import ReportSource, Stage
 
 Nested = dict[str, Any]
 _PANELS = {"made": "Images of the test masks", "full": "Full-Syn"}
 
 
-def against_n_chart(project: Project) -> str:
+def against_n_chart(project: ReportSource) -> str:
     """FID of every generator's images, and of real training slices as the floor, at growing numbers of images. Empty without.
 
     Left the images of the test masks, right those of generated masks; both against the test slices.

@@ -1,4 +1,4 @@
-"""Which slices the page shows: hearts of each dataset, masks, the closest pairs."""
+"""Which slices the page shows: hearts of each dataset, masks, the closest pairs. What takes a Project is in-house only."""
 
 from typing import Any
 
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from cmr.errors import DataError
 from cmr.labels import STRUCTURES
 from cmr.store import SliceStore
+from mlops.gate import MASKS
 from pipelines.reporting.names import SPLITS, dataset_name
 from pipelines.reporting.pictures import Strip, Tile, image_tile, mask_tile
 from pipelines.reporting.project import Project
+from pipelines.reporting.source import ReportSource
 
 COLUMNS = 8
 _PAIRS = 6
@@ -34,16 +36,21 @@ def hearts(project: Project, dataset: str) -> list[Strip]:
     return strips
 
 
-def masks(project: Project) -> list[Strip]:
-    """Real masks of the training patients above masks of the mask DDPM."""
-    strips = []
-    for path, title in (("cohort/train", "Real: training masks"), ("masks/full", "Generated: samples of the mask DDPM")):
-        store = project.store(path)
-        if store is not None:
-            rows = spread(np.flatnonzero(all_structures(store)).tolist() or list(range(len(store))))
-            tiles = tuple(mask_tile(store.masks[row], f"{title}, {store.index['subject'][row]}") for row in rows)
-            strips.append(Strip(title, tiles))
-    return strips
+def real_masks(project: Project) -> list[Strip]:
+    """Masks of the training patients; no strip where there are none. In-house only."""
+    store = project.store("cohort/train")
+    return [] if store is None else [_mask_strip(store, "Real: training masks")]
+
+
+def generated_masks(project: ReportSource) -> list[Strip]:
+    """Masks of the mask DDPM; no strip where there are none."""
+    store = project.synthetic(MASKS)
+    return [] if store is None else [_mask_strip(store, "Generated: samples of the mask DDPM")]
+
+
+def _mask_strip(store: SliceStore, title: str) -> Strip:
+    rows = spread(np.flatnonzero(all_structures(store)).tolist() or list(range(len(store))))
+    return Strip(title, tuple(mask_tile(store.masks[row], f"{title}, {store.index['subject'][row]}") for row in rows))
 
 
 def closest_pairs(project: Project, network: str) -> list[list[Tile]]:
@@ -125,8 +132,8 @@ def _one_volume(index: pd.DataFrame) -> list[int]:
     return ed[ed["subject"] == subject].sort_values("slice").index.tolist()
 
 
-def spread(items: list[Any]) -> list[Any]:
+def spread(items: list[Any], columns: int = COLUMNS) -> list[Any]:
     """At most a row of items, evenly spread over the list, first and last among them."""
-    if len(items) <= COLUMNS:
+    if len(items) <= columns:
         return items
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, COLUMNS)]
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, columns)]

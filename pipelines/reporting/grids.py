@@ -1,5 +1,6 @@
 """Grids of pictures that set the generators side by side: a row each, a column a slice (paper, Figs. 2 and 3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,10 +9,12 @@ from numpy.typing import NDArray
 
 from cmr.errors import DataError
 from cmr.store import SliceStore
-from pipelines.reporting.gallery import all_structures, images_of, patient_of, spread
+from mlops.gate import MASKS
+from pipelines.reporting.gallery import COLUMNS, all_structures, images_of, patient_of, spread
 from pipelines.reporting.names import network_name
 from pipelines.reporting.pictures import Strip, Tile, image_tile, mask_tile
 from pipelines.reporting.project import Project
+from pipelines.reporting.source import ReportSource
 
 _SLICE = ["dataset", "subject", "phase", "slice"]
 _SYNTHETIC = ["subject"]  # each generated mask has a name of its own
@@ -45,11 +48,13 @@ class Grid:
 def on_test_masks(project: Project) -> Grid:
     """Test masks, the real slices they were drawn on, and what each generator made of them; one patient a column (Fig. 3).
 
+    In-house only.
+
     Raises:
         DataError: a generator's slices and the test slices have none in common.
     """
     real = project.store("cohort/test")
-    sets, gaps = _sets(project, "test")
+    sets, gaps = _sampled({name: project.store(f"sets/{name}-test") for name in project.generators}, "test")
     if real is None or not sets:
         return Grid(gaps=gaps)
     matched = _matched(real, sets, _SLICE, "cohort/test", "test")
@@ -60,24 +65,41 @@ def on_test_masks(project: Project) -> Grid:
     return Grid(above + _synthetic(sets, matched, chosen), [patient_of(real.index, row) for row in chosen], gaps)
 
 
-def on_generated_masks(project: Project) -> Grid:
+def on_generated_masks(project: ReportSource, part: int = 0, columns: int = COLUMNS) -> Grid:
     """Masks of the mask DDPM and what each generator made of them (Full-Syn): nothing in them is real.
+
+    Args:
+        part: 0 or 1: which half of the masks the columns are spread over, so that two grids differ.
+        columns: how many masks at most.
 
     Raises:
         DataError: a generator's slices were made for other masks.
     """
-    masks = project.store("masks/full")
-    sets, gaps = _sets(project, "full")
+    masks = project.synthetic(MASKS)
+    sets, gaps = _sampled({name: project.synthetic(name) for name in project.generators}, "full")
     if masks is None or not sets:
         return Grid(gaps=gaps)
-    matched = _matched(masks, sets, _SYNTHETIC, "masks/full", "full")
-    chosen = spread([int(row) for row in matched["row"]])
+    matched = matched_synthetic(masks, sets)
+    rows = [int(row) for row in matched["row"]]
+    chosen = spread(rows[part::2] or rows, columns)
     above = [("Generated mask", [np.asarray(masks.masks[row]) for row in chosen])]
     return Grid(above + _synthetic(sets, matched, chosen), [""] * len(chosen), gaps)
 
 
+def matched_synthetic(masks: SliceStore, sets: Mapping[str, SliceStore]) -> pd.DataFrame:
+    """Rows of the synthetic masks, ``row``, and of each generator's images of them, a column each; whole hearts if any.
+
+    Raises:
+        DataError: a generator's slices were made for other masks.
+    """
+    return _matched(masks, sets, _SYNTHETIC, "masks/full", "full")
+
+
 def on_the_way(project: Project) -> tuple[list[Strip], list[str]]:
-    """For each generator one image as it comes out of the noise (Fig. 2), behind its mask; and why strips are missing."""
+    """For each generator one image as it comes out of the noise (Fig. 2), behind its mask; and why strips are missing.
+
+    In-house only: the mask is a test patient's.
+    """
     strips, gaps = [], []
     for name in project.generators:
         found = project.denoising(name)
@@ -91,9 +113,8 @@ def on_the_way(project: Project) -> tuple[list[Strip], list[str]]:
     return strips, gaps
 
 
-def _sets(project: Project, source: str) -> tuple[dict[str, SliceStore], list[str]]:
-    """The generators' slices on the masks of a source, and why any are missing."""
-    stores = {name: project.store(f"sets/{name}-{source}") for name in project.generators}
+def _sampled(stores: Mapping[str, SliceStore | None], source: str) -> tuple[dict[str, SliceStore], list[str]]:
+    """The generators' slices on the masks of a source that there are, and why the others are missing."""
     gaps = [_not_sampled(name, source) for name, store in stores.items() if store is None]
     return {name: store for name, store in stores.items() if store is not None}, gaps
 
@@ -102,7 +123,7 @@ def _not_sampled(generator: str, source: str) -> str:
     return f"{network_name(generator)}: the stage sample@{generator}-{source} has not run"
 
 
-def _matched(store: SliceStore, sets: dict[str, SliceStore], keys: list[str], store_path: str, source: str) -> pd.DataFrame:
+def _matched(store: SliceStore, sets: Mapping[str, SliceStore], keys: list[str], store_path: str, source: str) -> pd.DataFrame:
     """Row numbers of the slices that all have: ``row`` in ``store``, a column a generator in its set; whole hearts if any."""
     matched = store.index[keys].assign(row=np.arange(len(store)))
     for name, synthetic in sets.items():
@@ -116,7 +137,7 @@ def _matched(store: SliceStore, sets: dict[str, SliceStore], keys: list[str], st
     return matched[whole] if whole.any() else matched
 
 
-def _synthetic(sets: dict[str, SliceStore], matched: pd.DataFrame, chosen: list[int]) -> list[tuple[str, list[NDArray]]]:
+def _synthetic(sets: Mapping[str, SliceStore], matched: pd.DataFrame, chosen: list[int]) -> list[tuple[str, list[NDArray]]]:
     rows = matched.set_index("row").loc[chosen]
     return [(network_name(name), [images_of(store)[row] for row in rows[name]]) for name, store in sets.items()]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.reporting.cells import Cell, Column, Figure, Table, figure, number, text
 from pipelines.reporting.names import PRIVACY, Metric, dataset_name, network_name
-from pipelines.reporting.project import Project
+from pipelines.reporting.source import ReportSource
 
 Nested = dict[str, Any]
 
@@ -72,7 +72,7 @@ def attacks_table(metrics: Nested) -> Table:
     )
 
 
-def match_table(project: Project) -> Table:
+def match_table(project: ReportSource) -> Table:
     """How many patients and slices of each dataset and vendor there are on either side, and how many were drawn."""
     columns = [Column("Dataset · vendor"), Column("Members", "training patients"), Column("Others", "patients")]
     columns += [Column("Drawn", "patients of either side"), Column("Slices", "of members"), Column("Slices", "of others")]
@@ -91,7 +91,7 @@ def match_table(project: Project) -> Table:
     )
 
 
-def controls_table(project: Project) -> Table:
+def controls_table(project: ReportSource) -> Table:
     """Field by field, in what each positive control is the network that it controls, and in what it is not."""
     columns = [Column("Control of"), *(Column(title, kind="prose") for title in _GROUPS.values())]
     columns += [

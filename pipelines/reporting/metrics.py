@@ -4,7 +4,7 @@ from typing import Any
 
 from cmr.labels import STRUCTURES
 from pipelines.reporting.names import AGAINST_REAL, CLINICAL, FIDELITY, FIDELITY_EXTRA, MASK_FEATURES, PRIVACY, SPLITS, UNPAIRED
-from pipelines.reporting.project import PAPER_DATASETS, Project, Stage
+from pipelines.reporting.source import PAPER_DATASETS, ReportSource, Stage
 
 Nested = dict[str, Any]
 
@@ -14,15 +14,15 @@ def missing(reason: str) -> Nested:
     return {"value": None, "reason": reason}
 
 
-def gather(project: Project) -> Nested:
-    """All figures of the project, nested as in design §8.
+def gather(project: ReportSource) -> Nested:
+    """All figures of the project, nested as in design §8, without the names of patients that are in-house (`data.duplicates`).
 
     A figure is ``{"value", "ci_low", "ci_high", "n"}`` or ``{"value": None, "reason"}``; ``data`` holds plain counts.
     Names that the stages add beyond §8 (floors, single structures) are kept.
     """
     generators = project.generators
     return {
-        "data": _data(project),
+        "data": {dataset: _split_counts(project, dataset) for dataset in project.all_datasets},
         "masks": _masks(project),
         "fidelity": {name: _fidelity(project, name) for name in generators},
         "utility": _utility(project),
@@ -34,20 +34,20 @@ def gather(project: Project) -> Nested:
     }
 
 
-def setups(project: Project) -> list[str]:
+def setups(project: ReportSource) -> list[str]:
     """The utility setups of design §8 for the configured generators, then any further ones of ``utility.setups``."""
     known = [f"{dataset}-real" for dataset in PAPER_DATASETS]
     known += [f"{name}-{source}" for name in project.generators for source in ("full", *PAPER_DATASETS)]
     return [*known, *(setup for setup in project.params["utility"]["setups"] if setup not in known)]
 
 
-def _fidelity(project: Project, name: str) -> Nested:
+def _fidelity(project: ReportSource, name: str) -> Nested:
     file, stage_name = f"fidelity-{name}", f"fidelity@{name}"
     full = dict.fromkeys(UNPAIRED, missing(_why_not(project.stage(file), stage_name)))
     return _merge({"full": full}, _one(project, file, stage_name, [*FIDELITY, *FIDELITY_EXTRA]))
 
 
-def _privacy(project: Project, name: str, neighbours: str, attack: str, other: str) -> Nested:
+def _privacy(project: ReportSource, name: str, neighbours: str, attack: str, other: str) -> Nested:
     """Nearest neighbours and membership of one network, which are two stages; ``other``: the distance it does not have."""
     of_attack = [key for key in PRIVACY if key.startswith(("mia_", "blind_"))]
     of_neighbours = [key for key in PRIVACY if key not in (*of_attack, other)]
@@ -55,31 +55,22 @@ def _privacy(project: Project, name: str, neighbours: str, attack: str, other: s
     return near | _one(project, f"membership-{name}", attack, of_attack)
 
 
-def _data(project: Project) -> Nested:
-    counts: Nested = {dataset: _split_counts(project, dataset) for dataset in project.all_datasets}
-    reports = (project.ingest_report(dataset) or {} for dataset in project.datasets)
-    counts["duplicates"] = [list(pair) for report in reports for pair in report.get("duplicates", [])]
-    return counts
-
-
-def _split_counts(project: Project, dataset: str) -> Nested:
-    store = project.store(f"slices/{dataset}") if dataset in project.datasets else None
-    if store is None:
+def _split_counts(project: ReportSource, dataset: str) -> Nested:
+    counts = project.split_counts(dataset)
+    if counts is None:
         gap = missing(f"no data: {no_data(project, dataset)}")
         return {split: {"patients": gap, "slices": gap} for split in SPLITS}
-    labelled = store.index[store.index["labelled"].astype(bool)]
-    by_split = {split: labelled[labelled["split"] == split] for split in SPLITS}
-    return {split: {"patients": int(rows["subject"].nunique()), "slices": len(rows)} for split, rows in by_split.items()}
+    return {split: dict(of_split) for split, of_split in counts.items()}
 
 
-def no_data(project: Project, dataset: str) -> str:
+def no_data(project: ReportSource, dataset: str) -> str:
     """Why a dataset has no figures, in words."""
     if dataset not in project.datasets:
         return f"{dataset} was left out of this run (`data.raw` in params.yaml)"
     return f"the stage slices@{dataset} has not run"
 
 
-def _masks(project: Project) -> Nested:
+def _masks(project: ReportSource) -> Nested:
     stage = project.stage("masks")
     why = "no figures: the stage evaluate_masks has not run" if stage is None else "the stage evaluate_masks did not give it"
     parts = ("real", "generated", "p_value", "ks_d")
@@ -89,7 +80,7 @@ def _masks(project: Project) -> Nested:
     return _merge({**names, "valid_share": missing(why)}, (stage or Stage()).figures)
 
 
-def _one(project: Project, file: str, stage_name: str, names: list[str]) -> Nested:
+def _one(project: ReportSource, file: str, stage_name: str, names: list[str]) -> Nested:
     stage = project.stage(file)
     gap = missing(_why_not(stage, stage_name))
     return _merge(dict.fromkeys(names, gap), (stage or Stage()).figures)
@@ -99,7 +90,7 @@ def _why_not(stage: Stage | None, stage_name: str) -> str:
     return f"no figures: the stage {stage_name} has not run" if stage is None else f"the stage {stage_name} did not give it"
 
 
-def _cost(project: Project, name: str) -> Nested:
+def _cost(project: ReportSource, name: str) -> Nested:
     """What a model cost: seconds of training, of its autoencoder's where it has one, and seconds an image (or mask) drawn."""
     parts = {"train_seconds": name}
     if name in project.latent_generators:
@@ -122,7 +113,7 @@ def _cost(project: Project, name: str) -> Nested:
     return cost
 
 
-def _utility(project: Project) -> Nested:
+def _utility(project: ReportSource) -> Nested:
     stage = project.stage("utility")
     names: Nested = {}
     for setup in setups(project):
@@ -134,7 +125,7 @@ def _utility(project: Project) -> Nested:
     return _merge(names, (stage or Stage()).figures)
 
 
-def _why_no_utility(project: Project, ran: bool, setup: str, test_set: str) -> str:
+def _why_no_utility(project: ReportSource, ran: bool, setup: str, test_set: str) -> str:
     left_out = [name for name in (test_set, setup.rpartition("-")[0], setup.rpartition("-")[2]) if name in PAPER_DATASETS]
     left_out = [name for name in left_out if name not in project.datasets]
     if left_out:

@@ -1,12 +1,14 @@
-"""reports/report.html: one self-contained page, readable on screen and on paper, with no script and no outside host."""
+"""Both reports, each one self-contained page, readable on screen and on paper, with no script and no outside host.
+
+They share their sections, which are made of a :class:`ReportSource`; the in-house report adds what shows scans and patients.
+"""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evaluation.shapes import measure_shapes
+from mlops.gate import MASKS
 from pipelines.reporting import (
     charts,
     curves,
@@ -29,13 +31,15 @@ from pipelines.reporting.metrics import setups
 from pipelines.reporting.names import STRUCTURE_COLOURS, STRUCTURE_NAMES, dataset_name, listed, network_name
 from pipelines.reporting.pictures import file_uri
 from pipelines.reporting.project import Project
+from pipelines.reporting.release import Release
+from pipelines.reporting.source import ReportSource
 
-_MEASURED = 400  # masks of each kind behind the density chart: at 5 ms each, seconds
+_OPENING_COLUMNS = 12  # hearts on the first screen: small, so that the figures come into view below them
 _HERE = Path(__file__).parent
 
 
-def render(project: Project, metrics: dict[str, Any]) -> str:
-    """The page as HTML.
+def render_in_house(project: Project, metrics: dict[str, Any]) -> str:
+    """The page for those who may see the scans, as HTML.
 
     Args:
         metrics: of :func:`pipelines.reporting.metrics.gather`.
@@ -43,52 +47,83 @@ def render(project: Project, metrics: dict[str, Any]) -> str:
     Raises:
         DataError: a file of the project is broken, or figures and slice stores do not belong together.
     """
+    return _render("in_house.html.j2", {**_shared(project, metrics), **_in_house(project)})
+
+
+def render_release(release: Release, metrics: dict[str, Any]) -> str:
+    """The page that may leave the house, as HTML: the sections that both have, of a project in which no scan can be reached.
+
+    Args:
+        metrics: of :func:`pipelines.reporting.metrics.gather`, gathered from ``release``.
+    """
+    return _render("release.html.j2", _shared(release, metrics))
+
+
+def _render(template: str, content: dict[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(content)
+
+
+def _shared(project: ReportSource, metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
         **_opening(project, metrics),
         **_models(project, metrics),
         **_results(project, metrics),
         **_training(project, metrics),
         **_provenance(project),
-    )
+    }
 
 
-def _opening(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
+def _in_house(project: Project) -> dict[str, Any]:
+    """What shows scans, masks or names of patients, or places on this machine."""
+    return {
+        "named_table": data_tables.named_table(project),
+        "hearts": [strip for dataset in project.datasets for strip in gallery.hearts(project, dataset)],
+        "real_masks": gallery.real_masks(project),
+        "test_grid": grids.on_test_masks(project),
+        "denoising": grids.on_the_way(project),
+        "pairs": {network_name(name): gallery.closest_pairs(project, name) for name in [*project.generators, MASKS]},
+        "reconstructions": {
+            network_name(name): file_uri(project.root / "runs/autoencoder" / name / "reconstructions.png")
+            for name in project.latent_generators
+        },
+    }
+
+
+def _opening(project: ReportSource, metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         "profile": project.params["profile"],
         "phantoms": summary.phantom_names(project),
         "confidence": summary.confidence(project),
         "sentences": summary.sentences(project, metrics),
+        "opening_grid": grids.on_generated_masks(project, columns=_OPENING_COLUMNS),
         "glance_table": summary.glance_table(project, metrics),
         "datasets_table": data_tables.datasets_table(project),
         "paper_datasets_table": data_tables.paper_datasets_table(),
         "splits_table": data_tables.splits_table(metrics, project.all_datasets),
-        "hearts": [strip for dataset in project.datasets for strip in gallery.hearts(project, dataset)],
         "colours": STRUCTURE_COLOURS,
         "structures": STRUCTURE_NAMES,
         "caveat": paper_values.CAVEAT,
     }
 
 
-def _models(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
+def _models(project: ReportSource, metrics: dict[str, Any]) -> dict[str, Any]:
     return {"models": summaries.summarise(project, metrics), "tradeoff": tradeoff.trade_off(project, metrics)}
 
 
-def _results(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
+def _results(project: ReportSource, metrics: dict[str, Any]) -> dict[str, Any]:
     compared, test_sets = setups(project), project.all_datasets
     real = f"{project.params['generators']['train_on'][0]}-real"
     return {
         "masks_table": tables.masks_table(metrics),
         "validity_table": tables.validity_table(metrics),
-        "mask_strips": gallery.masks(project),
-        "densities": _densities(project),
+        "generated_masks": gallery.generated_masks(project),
+        "densities": charts.density_chart(found) if (found := project.densities()) is not None else "",
         "fidelity_table": tables.fidelity_table(metrics),
         "against_n_chart": fidelity_charts.against_n_chart(project),
-        "test_grid": grids.on_test_masks(project),
-        "full_grid": grids.on_generated_masks(project),
-        "denoising": grids.on_the_way(project),
+        "full_grid": grids.on_generated_masks(project, part=1),
         "train_on": listed([dataset_name(name) for name in project.params["generators"]["train_on"]]),
         "utility_tables": [
             utility_tables.utility_table(metrics, convention, compared, test_sets) for convention in ("clinical", "paper")
@@ -106,40 +141,23 @@ def _results(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
             membership_tables.controls_table(project),
             membership_tables.match_table(project),
         ],
-        "pairs": {network_name(name): gallery.closest_pairs(project, name) for name in [*project.generators, "masks"]},
     }
 
 
-def _training(project: Project, metrics: dict[str, Any]) -> dict[str, Any]:
+def _training(project: ReportSource, metrics: dict[str, Any]) -> dict[str, Any]:
     read = (figures.get("mask_adherence_real") or {} for figures in metrics["fidelity"].values())
     return {
         "adherence_chart": curves.adherence_chart(project, next((one["value"] for one in read if one.get("value")), None)),
         "autoencoders_table": data_tables.autoencoders_table(project),
-        "reconstructions": {
-            network_name(name): file_uri(project.root / "runs/autoencoder" / name / "reconstructions.png")
-            for name in project.latent_generators
-        },
         "loss_charts": [(network_name(network.name), curves.loss_chart(network)) for network in project.networks],
         "networks_table": data_tables.networks_table(project.networks),
     }
 
 
-def _provenance(project: Project) -> dict[str, Any]:
+def _provenance(project: ReportSource) -> dict[str, Any]:
     return {
         "hashes_table": data_tables.hashes_table(project.networks),
         "parameters": data_tables.parameters(project.params),
         "revision": project.revision,
         "seed": project.params["seed"],
     }
-
-
-def _densities(project: Project) -> str:
-    """The shape densities (Fig. 4); empty unless there are both real and generated masks."""
-    stores = [project.store(path) for path in ("cohort/train", "masks/full")]
-    shapes = []
-    for store in stores:
-        if store is None:
-            return ""
-        rows = np.unique(np.linspace(0, len(store) - 1, min(len(store), _MEASURED)).round().astype(np.int64))
-        shapes.append(measure_shapes(np.asarray(store.masks[rows])))
-    return charts.density_chart(*shapes)

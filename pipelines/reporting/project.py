@@ -1,8 +1,8 @@
-"""What the report reads: parameters, figures, trained networks and slice stores of one project folder."""
+"""What the in-house report reads: all of one project folder, scans and names of patients among it."""
 
 import json
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,14 @@ from ruamel.yaml.error import YAMLError
 
 from cmr.errors import DataError
 from cmr.store import SliceStore
-from mlops.gate import GateSettings
+from evaluation.shapes import measure_shapes
+from mlops.gate import MASKS, GateSettings
 from mlops.settings import check, lookup
+from pipelines.reporting.charts import Densities, shape_densities
+from pipelines.reporting.names import SPLITS
+from pipelines.reporting.source import Derived, Network, Stage, counted
 
-PAPER_DATASETS = ("acdc", "mnms")
-
-
-@dataclass(frozen=True)
-class Network:
-    """A trained network: its ``run.json`` and its ``history.csv`` (step, epoch, train_loss, validation, ...)."""
-
-    name: str
-    record: dict[str, Any]
-    history: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One file of ``reports/figures``: the figures of a stage, and its notes (everything that is no figure)."""
-
-    figures: dict[str, Any] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
+_MEASURED = 400  # masks of each kind behind the density chart: at 5 ms each, seconds
 
 
 @dataclass(frozen=True)
@@ -55,7 +42,7 @@ class Denoising:
 
 
 @dataclass(frozen=True)
-class Project:
+class Project(Derived):
     """A project folder, read on demand.
 
     Raises (on reading):
@@ -76,34 +63,22 @@ class Project:
 
     @cached_property
     def gate(self) -> GateSettings:
-        """The limits that the models are held to."""
         return check(lookup(self.params, "gate"), GateSettings, "gate")
 
-    @property
-    def generators(self) -> list[str]:
-        return list(self.params["generators"]["names"])
+    @cached_property
+    def datasets(self) -> list[str]:
+        return [name for name, block in self.params["data"]["raw"].items() if block]
 
-    @property
-    def latent_generators(self) -> list[str]:
-        """The generators that have an autoencoder."""
-        return [name for name in self.generators if self.params.get(name, {}).get("autoencoder")]
+    @cached_property
+    def phantoms(self) -> list[str]:
+        """Told by where the raw data lies."""
+        return [name for name in self.datasets if Path(self.raw_root(name)).parts[:2] == ("data", "phantom")]
 
-    @property
-    def datasets(self) -> dict[str, dict[str, Any]]:
-        """The datasets that have data, by name: their ``data.raw`` blocks."""
-        return {name: block for name, block in self.params["data"]["raw"].items() if block}
-
-    @property
-    def all_datasets(self) -> list[str]:
-        """The paper's two, whether they have data or not, then any further ones."""
-        return [*PAPER_DATASETS, *(name for name in self.datasets if name not in PAPER_DATASETS)]
-
-    def is_phantom(self, dataset: str) -> bool:
-        """Whether the dataset is the built-in phantom, told by where its raw data lies."""
-        return Path(self.datasets.get(dataset, {}).get("root", "")).parts[:2] == ("data", "phantom")
+    def raw_root(self, dataset: str) -> str:
+        """Where the raw files of a dataset lie, as params.yaml names the place."""
+        return str(self.params["data"]["raw"][dataset].get("root", ""))
 
     def stage(self, name: str) -> Stage | None:
-        """The figures of one stage (``utility``, ``fidelity-ddpm``, ...), or None when the stage has not run."""
         path = self.root / "reports" / "figures" / f"{name}.json"
         if not path.is_file():
             return None
@@ -116,15 +91,40 @@ class Project:
         return _read_json(path) if path.is_file() else None
 
     @cached_property
+    def duplicates(self) -> list[list[str]]:
+        """[kept, dropped] of every scan that was found twice; names of patients, which stay in-house."""
+        reports = (self.ingest_report(dataset) or {} for dataset in self.datasets)
+        return [list(pair) for report in reports for pair in report.get("duplicates", [])]
+
+    def ingested(self, dataset: str) -> dict[str, Any] | None:
+        report = self.ingest_report(dataset) if dataset in self.datasets else None
+        return None if report is None else counted(report)
+
+    def split_counts(self, dataset: str) -> dict[str, dict[str, int]] | None:
+        store = self.store(f"slices/{dataset}") if dataset in self.datasets else None
+        if store is None:
+            return None
+        labelled = store.index[store.index["labelled"].astype(bool)]
+        by_split = {split: labelled[labelled["split"] == split] for split in SPLITS}
+        return {split: {"patients": int(rows["subject"].nunique()), "slices": len(rows)} for split, rows in by_split.items()}
+
+    def synthetic(self, name: str) -> SliceStore | None:
+        return self.store("masks/full" if name == MASKS else f"sets/{name}-full")
+
+    def densities(self) -> Densities | None:
+        shapes = []
+        for store in (self.store("cohort/train"), self.synthetic(MASKS)):
+            if store is None:
+                return None
+            rows = np.unique(np.linspace(0, len(store) - 1, min(len(store), _MEASURED)).round().astype(np.int64))
+            shapes.append(measure_shapes(np.asarray(store.masks[rows])))
+        return shape_densities(*shapes)
+
+    @cached_property
     def networks(self) -> list[Network]:
-        """All trained networks: the mask model, autoencoders, generators, segmenters, positive controls, each kind by name."""
         order = {"masks": 0, "autoencoder": 1, "generator": 2, "segmenter": 3, "control": 4}
         found = [self._network(path) for path in sorted((self.root / "runs").rglob("run.json"))]
         return sorted(found, key=lambda network: order.get(network.record.get("kind", ""), len(order)))
-
-    def network(self, name: str) -> Network | None:
-        """The trained network of that name (``ddpm``, ``autoencoder/ldm``), or None."""
-        return next((network for network in self.networks if network.name == name), None)
 
     def _network(self, path: Path) -> Network:
         history = path.with_name("history.csv")
@@ -156,7 +156,6 @@ class Project:
 
     @cached_property
     def revision(self) -> str:
-        """The git revision that is checked out; empty outside git."""
         command = ["git", "-C", str(self.root), "rev-parse", "--short=12", "HEAD"]
         try:
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

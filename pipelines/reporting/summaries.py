@@ -24,7 +24,7 @@ from pipelines.reporting.names import (
     network_name,
     setup_name,
 )
-from pipelines.reporting.project import Project
+from pipelines.reporting.source import ReportSource
 from pipelines.reporting.tables import metric_label, shared_floor
 
 Nested = dict[str, Any]
@@ -58,7 +58,7 @@ class Summary:
     caution: list[str]
 
 
-def summarise(project: Project, metrics: Nested) -> list[Summary]:
+def summarise(project: ReportSource, metrics: Nested) -> list[Summary]:
     """A page for each generator, then one for the mask model.
 
     Raises:
@@ -67,7 +67,7 @@ def summarise(project: Project, metrics: Nested) -> list[Summary]:
     return [_summary(project, metrics, model) for model in [*project.generators, MASKS]]
 
 
-def _summary(project: Project, metrics: Nested, model: str) -> Summary:
+def _summary(project: ReportSource, metrics: Nested, model: str) -> Summary:
     verdicts = judge(figures_of(metrics, model, project.params["generators"]["train_on"][0]), project.gate.of(model))
     rows = _mask_rows(metrics) if model == MASKS else _image_rows(project, metrics, model)
     return Summary(
@@ -144,7 +144,7 @@ def _figures_table(name: str, rows: dict[str, list[Row]]) -> Table:
     return Table(f"{name}: the main figures on each axis with their intervals, and what to read them against.", columns, cells)
 
 
-def _image_rows(project: Project, metrics: Nested, model: str) -> dict[str, list[Row]]:
+def _image_rows(project: ReportSource, metrics: Nested, model: str) -> dict[str, list[Row]]:
     fidelity, privacy, home = metrics["fidelity"][model], metrics["privacy"][model], project.params["generators"]["train_on"][0]
     floor, near = shared_floor(metrics["fidelity"]), privacy.get("floor", {})
     real, full = metrics["utility"].get(f"{home}-real", {}), metrics["utility"][f"{model}-full"]
@@ -221,7 +221,7 @@ def _sentence(verdicts: list[Verdict]) -> str:
     return f"Refused: {len(refusing)} of {len(verdicts)} limits are not kept or cannot be checked: {listed(refusing)}."
 
 
-def _cost(project: Project, metrics: Nested, model: str) -> Iterator[str]:
+def _cost(project: ReportSource, metrics: Nested, model: str) -> Iterator[str]:
     cost, network = metrics["cost"][model], project.network(model)
     if network is None or cost["train_seconds"]["value"] is None:
         yield "It has not been trained yet."
@@ -243,7 +243,7 @@ def _cost(project: Project, metrics: Nested, model: str) -> Iterator[str]:
     yield f"Drawing: {speed['value']:.3g} s per {one}{drawn}, over {speed['n']} {one}s in batches."
 
 
-def _caution(project: Project, model: str, passed: bool) -> list[str]:
+def _caution(project: ReportSource, model: str, passed: bool) -> list[str]:
     trained_on = listed([dataset_name(name) for name in project.params["generators"]["train_on"]])
     size, view = project.params["slices"]["size"], project.params["slices"]["field_of_view_mm"]
     made = "Masks" if model == MASKS else "Images"
@@ -253,7 +253,7 @@ def _caution(project: Project, model: str, passed: bool) -> list[str]:
         f"They are single short-axis slices ({size} × {size} pixels of {view / size:.3g} mm) in the manner of {trained_on}: "
         "not whole volumes or moving hearts, and not other scanners, views or diseases.",
     ]
-    if any(project.is_phantom(name) for name in project.params["generators"]["train_on"]):
+    if any(name in project.phantoms for name in project.params["generators"]["train_on"]):
         found.append("Trained on computer-drawn phantoms: no figure here says anything about patients.")
     if not passed:
         found.append("It is refused by the gate: do not share or serve what it makes.")

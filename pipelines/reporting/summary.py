@@ -16,29 +16,29 @@ from pipelines.reporting.names import (
     network_name,
     setup_name,
 )
-from pipelines.reporting.project import Project
+from pipelines.reporting.source import ReportSource
 from pipelines.reporting.tables import shared_floor
 
 Nested = dict[str, Any]
 
 
-def sentences(project: Project, metrics: Nested) -> list[str]:
+def sentences(project: ReportSource, metrics: Nested) -> list[str]:
     """What was run, with which data and budget, and whether the masks are hearts."""
     found = (_data(project, metrics), _training(project), _budget(project), _masks(metrics))
     return [sentence for sentence in found if sentence]
 
 
-def confidence(project: Project) -> str:
+def confidence(project: ReportSource) -> str:
     """The confidence of all intervals: ``95 %``."""
     return f"{100 * float(project.params['evaluation']['confidence']):g} %"
 
 
-def phantom_names(project: Project) -> list[str]:
+def phantom_names(project: ReportSource) -> list[str]:
     """The datasets that are phantoms, as the page calls them."""
-    return [dataset_name(name) for name in project.datasets if project.is_phantom(name)]
+    return [dataset_name(name) for name in project.datasets if name in project.phantoms]
 
 
-def glance_table(project: Project, metrics: Nested) -> Table | None:
+def glance_table(project: ReportSource, metrics: Nested) -> Table | None:
     """The handful of figures to look at first, the generators side by side; None as long as there are none."""
     fidelity, privacy = metrics["fidelity"], metrics["privacy"]
     rows = [
@@ -84,7 +84,7 @@ def _floor(fidelity: Nested) -> str:
     return f"real against other real: {number(floor['value'], FIDELITY['ssim'])}" if _known(floor) else "1 is identical"
 
 
-def _utility(project: Project, metrics: Nested, test: str) -> list[Cell]:
+def _utility(project: ReportSource, metrics: Nested, test: str) -> list[Cell]:
     """The best synthetic training set of each generator on a test set, beside the real training of that dataset."""
     scores = {setup: figures[test]["clinical"]["dice"] for setup, figures in metrics["utility"].items()}
     cells = []
@@ -100,13 +100,13 @@ def _utility(project: Project, metrics: Nested, test: str) -> list[Cell]:
     return [label, *cells, text(beside, "ideal")]
 
 
-def _data(project: Project, metrics: Nested) -> str:
+def _data(project: ReportSource, metrics: Nested) -> str:
     parts = []
     for dataset in project.datasets:
         counts = metrics["data"][dataset].values()
         patients = [split["patients"] for split in counts if isinstance(split["patients"], int)]
         slices = [split["slices"] for split in counts if isinstance(split["slices"], int)]
-        kind = "phantoms" if project.is_phantom(dataset) else "patients"
+        kind = "phantoms" if dataset in project.phantoms else "patients"
         parts.append(f"{dataset_name(dataset)} ({sum(patients)} {kind}, {sum(slices)} labelled slices)")
     size, view = project.params["slices"]["size"], project.params["slices"]["field_of_view_mm"]
     return (
@@ -115,7 +115,7 @@ def _data(project: Project, metrics: Nested) -> str:
     )
 
 
-def _training(project: Project) -> str:
+def _training(project: ReportSource) -> str:
     train_on = listed([dataset_name(name) for name in project.params["generators"]["train_on"]])
     generators = listed([network_name(name) for name in project.generators])
     count = len(project.params["utility"]["setups"])
@@ -126,7 +126,7 @@ def _training(project: Project) -> str:
     )
 
 
-def _budget(project: Project) -> str:
+def _budget(project: ReportSource) -> str:
     if not project.networks:
         return "No network has been trained yet."
     seconds = sum(float(network.record.get("seconds", 0)) for network in project.networks)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pipelines.reporting.charts import QUIET, STYLE, as_uri
 from pipelines.reporting.curves import LINES
 from pipelines.reporting.names import CLINICAL, FIDELITY, LOWER, PRIVACY, Metric, dataset_name, network_name
-from pipelines.reporting.project import Project
+from pipelines.reporting.source import ReportSource
 
 Nested = dict[str, Any]
 
@@ -40,7 +40,7 @@ class _Axis:
         return one if one.get("value") is not None else None
 
 
-def trade_off(project: Project, metrics: Nested) -> TradeOff:
+def trade_off(project: ReportSource, metrics: Nested) -> TradeOff:
     """KID, or mask adherence where no generator has a KID; Dice of Full-Syn; membership AUC, or the share nearer training."""
     home, names = project.params["generators"]["train_on"][0], project.generators
     axes = [_fidelity(metrics, names), _utility(metrics, names, home), _privacy(metrics, names)]

@@ -5,7 +5,7 @@ from typing import Any
 from pipelines.reporting import paper_values
 from pipelines.reporting.cells import Column, Table, count_of, figure, paper, text
 from pipelines.reporting.names import AGAINST_REAL, CONVENTIONS, Metric, dataset_name, setup_name
-from pipelines.reporting.project import PAPER_DATASETS
+from pipelines.reporting.source import PAPER_DATASETS
 
 Nested = dict[str, Any]
 

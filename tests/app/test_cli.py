@@ -17,8 +17,10 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(REPOSITORY / "profiles", tmp_path / "profiles")
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=tmp_path, check=True)
-    command = "mkdir -p reports && echo a report > reports/report.html"
-    (tmp_path / "dvc.yaml").write_text(f"stages:\n  report:\n    cmd: {command}\n    outs: [reports/report.html]\n")
+    command = "mkdir -p reports/release && echo a report | tee reports/report.html > reports/release/report.html"
+    (tmp_path / "dvc.yaml").write_text(
+        f"stages:\n  report:\n    cmd: {command}\n    outs: [reports/report.html, reports/release]\n"
+    )
     return tmp_path
 
 
@@ -90,7 +92,8 @@ def test_configure_run_and_sync(project: Path) -> None:
     write_network(project)
     done = syncmri(project, "run", "report", "--force")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip().endswith(f"Report: {project / 'reports' / 'report.html'}")
+    in_house, release = (project / "reports" / name for name in ("report.html", "release/report.html"))
+    assert done.stdout.splitlines()[-2:] == [f"Report, in-house: {in_house}", f"Report for release: {release}"]
     assert "1 networks and 0 figure files" in done.stdout
     done = syncmri(project, "sync")
     assert done.returncode == 0, done.stderr
@@ -104,7 +107,7 @@ def test_a_failing_stage_gives_the_status_of_dvc(project: Path) -> None:
     done = syncmri(project, "run")
     assert done.returncode not in (0, 1)
     assert "goes on from there" in done.stderr
-    assert "Report:" not in done.stdout
+    assert "Report" not in done.stdout
 
 
 @pytest.mark.slow

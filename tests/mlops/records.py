@@ -19,7 +19,7 @@ def about(name: str = "ddpm", run_key: str = RUN_KEY) -> dict[str, Any]:
         "name": name,
         "kind": "generator",
         "run_key": run_key,
-        "params": {"network": {"widths": [8, 16]}, "train": {"batch": 4}, "long": "x" * 900},
+        "params": {"network": {"widths": [8, 16], "long": [8] * 400}, "train": {"batch": 4}},
         "data": {"data/cohort/train": "c0ffee"},
         "seed": 42,
     }
@@ -38,7 +38,7 @@ def write_network(root: Path, name: str = "ddpm", run_key: str = RUN_KEY, histor
     }
     (folder / "run.json").write_text(json.dumps(about(name, run_key) | facts))
     (folder / "history.csv").write_text(history)
-    (folder / "grid.png").write_bytes(PNG)
+    (folder / "drawn.png").write_bytes(PNG)
     return folder
 
 

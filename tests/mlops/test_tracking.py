@@ -61,14 +61,14 @@ def test_a_network_becomes_a_run(demo: Path) -> None:
     assert curve(tracking, run, "train_loss") == [(10, 0.9), (20, 0.5), (30, 0.4)]
     assert curve(tracking, run, "validation") == [(20, 0.25)]  # NaN is no point
     assert run.data.params["network.widths"] == "[8, 16]"
-    assert len(run.data.params["long"]) == 500
+    assert len(run.data.params["network.long"]) == 500
     assert run.data.metrics["best/score"] == 0.25
     assert run.data.metrics["cost/train_seconds"] == 4.5
     assert run.info.end_time - run.info.start_time == 4500
     assert run.data.tags["seed"] == "42"
     assert run.data.tags["profile"] == "demo"
     assert run.data.tags["content/data/cohort/train"] == "c0ffee"
-    assert [item.path for item in tracking.client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/grid.png"]
+    assert [item.path for item in tracking.client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/drawn.png"]
 
 
 def test_database_and_artifacts_lie_in_the_project_wherever_one_works(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_database_and_artifacts_lie_in_the_project_wherever_one_works(demo: Path
     monkeypatch.chdir(demo / "below")
     record_network(Path(".."), "ddpm")
     assert (demo / "mlflow.db").is_file()
-    assert list((demo / "mlartifacts").rglob("grid.png"))
+    assert list((demo / "mlartifacts").rglob("drawn.png"))
     assert not (demo / "below" / "mlruns").exists()
 
 
@@ -108,7 +108,7 @@ def test_git_revision_and_data_versions_are_tags(versioned: Path, demo: Path) ->
 def test_figures_land_in_the_run_of_their_network(demo: Path) -> None:
     write_network(demo)
     ssim = {"ssim": figure(0.7, 0.6, 0.8, 40), "floor": {"ssim": figure(0.5, 0.4, 0.6, 40)}}
-    write_figures(demo, "fidelity-ddpm", "ddpm", {**ssim, "fid": {"value": None, "reason": "no weights"}})
+    write_figures(demo, "fidelity-ddpm", "ddpm", {**ssim, "fid": {"value": None, "reason": "no observations"}})
     record_figures(demo, "fidelity-ddpm")  # makes the run, if the tracking server was down when the network was trained
     run = found(demo)
     metrics = run.data.metrics
@@ -116,10 +116,10 @@ def test_figures_land_in_the_run_of_their_network(demo: Path) -> None:
     assert (metrics["fidelity/ssim/low"], metrics["fidelity/ssim/high"], metrics["fidelity/ssim/n"]) == (0.6, 0.8, 40)
     assert not [name for name in metrics if "floor" in name]
     assert "fidelity/fid" not in metrics
-    assert run.data.tags["missing/fidelity/fid"] == "no weights"
+    assert run.data.tags["missing/fidelity/fid"] == "no observations"
     assert metrics["train_loss"] == 0.4
     assert [row for row in figure_table(demo) if row["figure"].startswith("fidelity/")] == [
-        {"figure": "fidelity/fid", "value": None, "ci_low": None, "ci_high": None, "n": None, "reason": "no weights"},
+        {"figure": "fidelity/fid", "value": None, "ci_low": None, "ci_high": None, "n": None, "reason": "no observations"},
         {"figure": "fidelity/floor_ssim", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 40, "reason": None},
         {"figure": "fidelity/ssim", "value": 0.7, "ci_low": 0.6, "ci_high": 0.8, "n": 40, "reason": None},
     ]
@@ -154,7 +154,7 @@ def test_a_second_sync_changes_nothing(demo: Path) -> None:
     write_network(demo)
     write_network(demo, "masks", "d" * 64)
     write_figures(
-        demo, "fidelity-ddpm", "ddpm", {"ssim": figure(0.7, 0.6, 0.8, 40), "fid": {"value": None, "reason": "no weights"}}
+        demo, "fidelity-ddpm", "ddpm", {"ssim": figure(0.7, 0.6, 0.8, 40), "fid": {"value": None, "reason": "no observations"}}
     )
     done = sync(demo)
     assert (done.networks, done.figures) == (2, 1)
@@ -182,14 +182,14 @@ def test_a_fresh_database_is_filled_from_the_records(demo: Path, monkeypatch: py
 
 def test_a_figure_that_changes_goes_and_comes_back(demo: Path) -> None:
     write_network(demo)
-    for value in (figure(0.7, 0.6, 0.8, 40), {"value": None, "reason": "gone"}, figure(0.9, 0.8, 1.0, 40)):
+    for value in (figure(0.7, 0.6, 0.8, 40), {"value": None, "reason": "no observations"}, figure(0.9, 0.8, 1.0, 40)):
         write_figures(demo, "fidelity-ddpm", "ddpm", {"ssim": value})
         record_figures(demo, "fidelity-ddpm")
         run = found(demo)
         if value["value"] is None:
             assert math.isnan(run.data.metrics["fidelity/ssim"])
             assert math.isnan(run.data.metrics["fidelity/ssim/low"])
-            assert run.data.tags["missing/fidelity/ssim"] == "gone"
+            assert run.data.tags["missing/fidelity/ssim"] == "no observations"
         else:
             assert run.data.metrics["fidelity/ssim"] == value["value"]
             assert "missing/fidelity/ssim" not in run.data.tags
@@ -313,7 +313,7 @@ def test_a_real_server(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert everything(demo) == first
         (content,) = first.values()
         assert content[2]["fidelity/ssim"][0][2] == 0.7
-        assert content[5] == ["pictures/grid.png"]
+        assert content[5] == ["pictures/drawn.png"]
         assert len(MlflowClient(uri).search_experiments(filter_string="name = 'syncmri'")) == 1
     assert not (demo / "mlflow.db").exists()
 

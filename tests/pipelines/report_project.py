@@ -109,6 +109,7 @@ def _write_params(root: Path, datasets: tuple[str, ...], generators: tuple[str, 
             for name in generators
         },
         "utility": {"setups": setups(generators)},
+        "tracking": {"experiment": "syncmri"},
         "evaluation": {"bootstrap": 200, "permutations": 200, "confidence": 0.95},
         "gate": {
             "meaning": "Limits of a test.",

@@ -17,6 +17,8 @@ from mlflow.tracking import MlflowClient
 from cmr.errors import DataError
 from cmr.store import SliceStore
 from evaluation.networks import weights
+from pipelines.report import held_back
+from tests.leaks import identifiers_in, real_pictures_in
 from tests.pipelines.project import checkout, configure, environment, git, ran, run
 
 pytestmark = pytest.mark.slow
@@ -67,6 +69,24 @@ def test_metrics_have_the_names_others_rely_on(finished):
     assert (finished / "reports/report.html").stat().st_size > 10_000
 
 
+def test_what_may_leave_the_house_is_whole_and_shows_no_patient(finished):
+    """Figures of the real stages: none is held back, and neither the release nor MLflow holds a scan, a patient or a place."""
+    metrics, released = (
+        json.loads((finished / "reports" / name).read_text()) for name in ("metrics.json", "release/metrics.json")
+    )
+    assert held_back(metrics, released) == []
+    for place in (finished / "reports/release", finished / "reports/release/tables"):
+        assert real_pictures_in(place, finished) == []
+        assert identifiers_in(place, finished) == []
+    client = MlflowClient(f"sqlite:///{finished}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("syncmri").experiment_id])
+    assert identifiers_in(json.dumps([[run.data.params, run.data.tags] for run in runs]), finished) == []
+    pictures = [*(finished / "mlartifacts").rglob("pictures"), *(finished / "mlartifacts").rglob("report.html")]
+    assert len(pictures) > 4
+    assert real_pictures_in(pictures, finished) == []
+    assert real_pictures_in(finished / "reports/report.html", finished)
+
+
 def test_no_hold_out_patient_is_in_anything_that_is_trained_on(finished):
     held = set(SliceStore.open(finished / "data/cohort/holdout").index["subject"])
     assert len(held) == 3
@@ -83,7 +103,7 @@ def test_every_network_has_a_tracked_run_with_its_figures(finished):
     ddpm = runs["ddpm"]
     assert len(client.get_metric_history(ddpm.info.run_id, "train_loss")) > 2
     assert {"fidelity/ssim", "privacy/nn_l2"} <= ddpm.data.metrics.keys()
-    assert any(artifact.path.endswith("samples.png") for artifact in client.list_artifacts(ddpm.info.run_id, "pictures"))
+    assert any(artifact.path.endswith("drawn.png") for artifact in client.list_artifacts(ddpm.info.run_id, "pictures"))
     before = len(runs)
     run(finished, "app.cli", "sync")
     assert len(client.search_runs([experiment.experiment_id])) == before
