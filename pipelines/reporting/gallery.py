@@ -35,9 +35,9 @@ def hearts(project: Project, dataset: str) -> list[Strip]:
 
 
 def masks(project: Project) -> list[Strip]:
-    """Real masks of the training patients above masks of the mask DDPM."""
+    """Real masks of the training patients above masks of the mask model."""
     strips = []
-    for path, title in (("cohort/train", "Real: training masks"), ("masks/full", "Generated: samples of the mask DDPM")):
+    for path, title in (("cohort/train", "Real: training masks"), ("masks/full", "Generated: samples of the mask model")):
         store = project.store(path)
         if store is not None:
             rows = spread(np.flatnonzero(all_structures(store)).tolist() or list(range(len(store))))

@@ -61,7 +61,7 @@ def on_test_masks(project: Project) -> Grid:
 
 
 def on_generated_masks(project: Project) -> Grid:
-    """Masks of the mask DDPM and what each generator made of them (Full-Syn): nothing in them is real.
+    """Masks of the mask model and what each generator made of them (Full-Syn): nothing in them is real.
 
     Raises:
         DataError: a generator's slices were made for other masks.
