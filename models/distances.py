@@ -23,6 +23,8 @@ from models.diffusion import draw_times_and_noise, seeded_noise
 from models.monai_networks import DiffusionModelUNet
 
 REGIONS = 3  # LV, LV with myocardium, RV: one map of distances each
+FRESH = {"ancestral": 1.0, "mild": 0.8, "euler": 0.0}
+"""Fresh noise of a step, in units of that which a step of a DDPM has: η of Song et al. 2021, doi:10.48550/arXiv.2010.02502."""
 LEAST_NOISE = 0.05  # below this share of noise, the loss gives a time no more weight
 
 
@@ -115,7 +117,7 @@ class MaskFlow(MaskGenerator):
     """
 
     Config = DistanceNetwork
-    samplers = ("ancestral", "euler")
+    samplers = tuple(FRESH)
 
     def __init__(self, config: DistanceNetwork):
         super().__init__()
@@ -164,8 +166,8 @@ class MaskFlow(MaskGenerator):
 
         Args:
             sampler: each step predicts the mask, and goes back to the next, lower level of noise: with the noise that was
-                there (``euler``), or with the share of fresh noise that a step of a DDPM has (``ancestral``), which mends what
-                the network was unsure about.
+                there (``euler``), with the share of fresh noise that a step of a DDPM has (``ancestral``), or with less of it
+                (``mild``). Fresh noise mends what the network was unsure about; much of it lets what is rare die out.
         """
         device, shape = next(self.parameters()).device, self.noise_shape(size)
         randoms = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -178,8 +180,8 @@ class MaskFlow(MaskGenerator):
                     clean = self._clean(x, t)
                 clean = clean.float()
                 noise = (x - (1 - now) * clean) / now
-                if sampler == "ancestral":
-                    kept = then * (1 - now) / (now * (1 - then))
-                    noise = kept * noise + math.sqrt(1 - kept**2) * seeded_noise(shape, randoms, device)
+                if FRESH[sampler]:
+                    fresh = FRESH[sampler] ** 2 * (1 - (then * (1 - now) / (now * (1 - then))) ** 2)
+                    noise = math.sqrt(1 - fresh) * noise + math.sqrt(fresh) * seeded_noise(shape, randoms, device)
                 x = (1 - then) * clean + then * noise
         return labels(x, size)

@@ -138,7 +138,7 @@ def test_all_faults_are_listed_at_once(params: dict[str, Any]) -> None:
         ("phantom.datasets", ["acdc", "other"], "found 'other'"),
         ("data.raw.acdc.root", "elsewhere", "expected 'data/phantom/acdc'"),
         ("data.raw.acdc.reader", "acdd", "found 'acdd'"),
-        ("masks.sampling.sampler", "heun", "found 'heun', expected one of the samplers of masks: ancestral, euler"),
+        ("masks.sampling.sampler", "heun", "found 'heun', expected one of the samplers of masks: ancestral, mild, euler"),
         ("ddpm.sampling.sampler", "dpm+", "Did you mean 'dpm++'?"),
         ("fm.validation.sampler", "dpm++", "one of the samplers of fm: euler, midpoint, heun, dopri5"),
         ("ddpm.sampling.guidance", 2.0, "leaves no mask out"),
