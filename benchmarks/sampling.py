@@ -11,6 +11,7 @@ trained networks of a project, which is only read: its own sampling settings aga
 import contextlib
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,13 @@ from evaluation.figure import Figure
 from evaluation.networks.inception import InceptionFeatures
 from evaluation.statistics import IntervalSettings, bootstrap_mean
 from mlops.profiles import merged
-from mlops.settings import GeneratorsSettings, check, find_root, generator_config, lookup, section
+from mlops.settings import GeneratorsSettings, check, find_root, generator_config, lookup, mask_config, section
+from models.base import MaskGenerator
 from models.checkpoint import load_network
 from models.config import ImageSamplingSettings, MaskSamplingSettings, SamplingSettings
 from models.data import one_hot
 from models.device import pick_device
-from models.masks import MaskDDPM, MaskNetwork
-from models.registry import generator_class
+from models.registry import generator_class, mask_model
 from models.segmenter import Segmenter, predict
 
 STEPS = 1000
@@ -42,6 +43,7 @@ BATCH = 8
 IMAGES = 24  # whose quality is compared
 PASSES = {"midpoint": 2, "heun": 2}  # of the network a step; one where nothing stands here
 FASTER, FEWER, MOST_OF_FM = 40, 30, 20
+FEW_OF_MASKS = 30
 
 Draw = Callable[[str, int, str], object]
 """Sampler, steps and precision to a batch of images or masks."""
@@ -54,8 +56,10 @@ def main() -> None:
     given = parser.parse_args()
     params, ours = (merged(find_root(), name) for name in ("real" if given.quick else "paper", "real-full"))
     size, turns = params["slices"]["size"], repeats(given, usual=3, quick=1)
-    network = MaskDDPM(check(lookup(params, "masks.network"), MaskNetwork, "masks.network")).to(pick_device()).eval()
-    speed("masks", partial(draw_masks, network, size), settings_of(ours, "masks", MaskSamplingSettings), size, turns)
+    network, usual = mask_model(mask_config(params)).to(pick_device()).eval(), settings_of(ours, "masks", MaskSamplingSettings)
+    if usual.sampler not in network.samplers:  # the two profiles have mask models of different kinds
+        usual = replace(usual, sampler=network.samplers[0], steps=FEW_OF_MASKS)
+    speed("masks", partial(draw_masks, network, size), usual, size, turns)
     for name in lookup(params, "generators.names"):
         made = generator_class(name)(generator_config(params, name)).to(pick_device()).eval()
         speed(name, partial(draw_images, made, size), settings_of(ours, name, ImageSamplingSettings), size, turns)
@@ -97,7 +101,7 @@ def speed(name: str, draw: Draw, ours: SamplingSettings, size: int, turns: int) 
 
 
 @torch.no_grad()
-def draw_masks(network: MaskDDPM, size: int, sampler: str, steps: int, precision: Any) -> object:
+def draw_masks(network: MaskGenerator, size: int, sampler: str, steps: int, precision: Any) -> object:
     return network.sample(size, range(BATCH), sampler=sampler, steps=steps, precision=precision)
 
 

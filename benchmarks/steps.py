@@ -28,8 +28,7 @@ from mlops.sizes import network_costs
 from models.config import SamplingSettings, TrainSettings
 from models.data import SliceBatches, one_hot
 from models.device import pick_device
-from models.masks import MaskDDPM
-from models.registry import generator_class
+from models.registry import generator_class, mask_model
 from models.segmenter import Segmenter
 from models.train import Loss, train
 from models.vqvae import VQVAE
@@ -74,7 +73,7 @@ def subjects(params: dict[str, Any], device: torch.device) -> Iterator[tuple[str
     def of(key: str) -> Any:
         return check(lookup(params, key), resolve(known[key]), key)
 
-    masks, sampling = MaskDDPM(of("masks.network")).to(device), of("masks.sampling")
+    masks, sampling = mask_model(of("masks.network")).to(device), of("masks.sampling")
 
     def draw_masks(count: int, steps: int) -> object:
         return masks.sample(size, range(count), sampler=sampling.sampler, steps=steps, precision=sampling.precision)

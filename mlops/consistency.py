@@ -8,8 +8,7 @@ from cmr.errors import DataError
 from cmr.readers import READERS
 from mlops.faults import nearest
 from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, autoencoder_fault
-from models.masks import MaskDDPM
-from models.registry import GENERATORS, generator_class
+from models.registry import GENERATORS, generator_class, mask_model_class
 
 
 def disagreements(checked: dict[str, Any]) -> list[str]:
@@ -25,7 +24,7 @@ def disagreements(checked: dict[str, Any]) -> list[str]:
         *_setups(checked["utility.setups"], checked["generators"], checked["data"], _further(checked)),
         *_combined(checked),
         *_sweeps(checked),
-        *_samplers("masks", MaskDDPM.samplers, [("sampling", checked["masks.sampling"])]),
+        *_masks(checked),
         *(fault for name in GENERATORS if f"{name}.network" in checked for fault in _generator(name, checked)),
     ]
 
@@ -38,6 +37,11 @@ def _generator(name: str, checked: dict[str, Any]) -> Iterator[str]:
         yield f"{name}.sampling.guidance: {told}."
     if fault := autoencoder_fault(name, checked[f"{name}.autoencoder"]):
         yield fault
+
+
+def _masks(checked: dict[str, Any]) -> Iterator[str]:
+    kind = mask_model_class(checked["masks.network"].kind)
+    yield from _samplers("masks", kind.samplers, [("sampling", checked["masks.sampling"])])
 
 
 def _sweeps(checked: dict[str, Any]) -> Iterator[str]:

@@ -138,15 +138,23 @@ def _yaml() -> YAML:
 
 
 def _overlay(base: CommentedMap, over: CommentedMap) -> None:
-    """Lay ``over`` on ``base`` in place: mappings are merged, all else is replaced; a comment replaces a comment."""
+    """Lay ``over`` on ``base`` in place: mappings are merged, all else is replaced; a comment replaces a comment.
+
+    A mapping of another ``kind`` with keys of its own replaces the one below, whose other keys it does not have.
+    """
     for key, value in over.items():
         comment = over.ca.items.get(key)
         reason = comment[2].value.splitlines()[0].lstrip("# ") if comment and comment[2] else None
-        if isinstance(value, CommentedMap) and isinstance(base.get(key), CommentedMap):
+        below = base.get(key)
+        if isinstance(value, CommentedMap) and isinstance(below, CommentedMap) and not _of_another_kind(value, below):
             _overlay(base[key], value)
             _comment(base, key, reason)
         else:
             _put(base, key, value, reason)
+
+
+def _of_another_kind(over: CommentedMap, base: CommentedMap) -> bool:
+    return over.get("kind", base.get("kind")) != base.get("kind") and not set(over) <= set(base)
 
 
 def _put(block: CommentedMap, key: str, value: Any, reason: str | None = None) -> None:

@@ -105,7 +105,6 @@ SECTIONS: dict[str, Any] = {
     "augment": "models.config:AugmentSettings",
     "validation.images": int,
     "generators": GeneratorsSettings,
-    "masks.network": "models.masks:MaskNetwork",
     "masks.train": "models.config:TrainSettings",
     "masks.sampling": "models.config:MaskSamplingSettings",
     "segmenter.network": "models.segmenter:SegmenterNetwork",
@@ -132,12 +131,16 @@ _OF_A_GENERATOR = {
 
 def sections(params: dict[str, Any]) -> dict[str, Any]:
     """:data:`SECTIONS` and those of every registered generator that ``params`` names or describes."""
-    from models.registry import GENERATORS  # importing from models brings torch, which most stages can do without
+    from models.registry import (
+        GENERATORS,
+        mask_settings,
+    )  # importing from models brings torch, which most stages can do without
 
     generators = params.get("generators")
     named = generators.get("names") if isinstance(generators, dict) else None
     wanted = [name for name in GENERATORS if name in params or (isinstance(named, list) and name in named)]
     found = dict(SECTIONS)
+    found["masks.network"] = mask_settings(params)
     for name in wanted:
         found[f"{name}.network"] = f"{GENERATORS[name]}.Config"
         found |= {f"{name}.{part}": kind for part, kind in _OF_A_GENERATOR.items()}
@@ -230,6 +233,11 @@ def generator_config(params: dict[str, Any], name: str) -> Any:
     if fault := autoencoder_fault(name, autoencoder):
         raise DataError(fault)
     return config if autoencoder is None else replace(config, autoencoder=autoencoder.network)
+
+
+def mask_config(params: dict[str, Any]) -> Any:
+    """The settings of the mask model's network; :class:`DataErrors` where they cannot be used."""
+    return check(lookup(params, "masks.network"), resolve(sections(params)["masks.network"]), "masks.network")
 
 
 def autoencoder_fault(name: str, autoencoder: Any) -> str:

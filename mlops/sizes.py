@@ -8,10 +8,9 @@ from rich.table import Table
 
 from cmr.errors import DataError
 from cmr.labels import CLASSES
-from mlops.settings import PARAMS, check, generator_config, lookup
+from mlops.settings import PARAMS, check, generator_config, lookup, mask_config
 from models.cost import Cost, measure, shapes_only
-from models.masks import MaskDDPM, MaskNetwork
-from models.registry import GENERATORS, generator_class
+from models.registry import GENERATORS, generator_class, mask_model
 from models.segmenter import Segmenter, SegmenterNetwork
 from models.vqvae import VQVAE
 
@@ -33,8 +32,9 @@ def network_costs(params: dict[str, Any]) -> dict[str, Cost]:
     costs: dict[str, Cost] = {}
     with shapes_only():
         image, mask, t = torch.zeros(1, 1, size, size), torch.zeros(1, CLASSES, size, size), torch.zeros(1, dtype=torch.long)
-        masks = _built(MaskDDPM, check(lookup(params, "masks.network"), MaskNetwork, "masks.network"))
-        costs["masks"] = measure(masks, lambda: masks.denoising_error(mask, t, mask))
+        masks = _built(mask_model, mask_config(params))
+        masks_noise = torch.zeros(1, *masks.noise_shape(size))
+        costs["masks"] = measure(masks, lambda: masks.denoising_error(mask, t, masks_noise))
         for name in (name for name in GENERATORS if name in params):
             config = generator_config(params, name)
             if getattr(config, "autoencoder", None) is not None:

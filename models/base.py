@@ -80,9 +80,16 @@ class Generator(nn.Module, ABC):
 
 
 class MaskGenerator(nn.Module, ABC):
-    """Draws anatomy: label maps of the four classes of :mod:`cmr.labels`, from noise alone."""
+    """Draws anatomy: label maps of the four classes of :mod:`cmr.labels`, from noise alone.
+
+    Attributes:
+        config: the settings that the network was built from, an instance of ``Config``.
+        timesteps: number of the integer times at which the network was trained.
+    """
 
     Config: ClassVar[type]
+    """The settings dataclass of the network; its field ``kind`` is the name in :data:`models.registry.MASK_MODELS`."""
+
     samplers: ClassVar[tuple[str, ...]]
     timesteps: int
 
@@ -97,3 +104,7 @@ class MaskGenerator(nn.Module, ABC):
     @abstractmethod
     def denoising_error(self, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`Generator.denoising_error`, for one-hot masks (B, 4, H, W)."""
+
+    @abstractmethod
+    def noise_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of the noise that becomes one mask of ``size`` × ``size`` pixels."""

@@ -50,15 +50,13 @@ def load_network(folder: Path, network_class: Any, device: torch.device, expecte
             those expected (the first differing field is named by its dotted path), or one that ``network_class`` has no place
             for.
     """
+    settings = read_config(folder)
     try:
-        settings = json.loads((folder / CONFIG).read_text())
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             made_with = json.loads((file.metadata() or {}).get("config", "null"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, the file is no mapping
     except (OSError, json.JSONDecodeError, SafetensorError) as error:
-        raise DataError(
-            f"{folder}: expected a trained network ({WEIGHTS} and {CONFIG}), found: {error}. Train it again with 'dvc repro'."
-        ) from error
+        raise _no_network(folder, error) from error
     if not isinstance(made_with, dict):
         raise DataError(f"{folder / WEIGHTS}: its header does not say with which settings it was made. {AGAIN}")
     if odd := next(_differences(settings, made_with), None):
@@ -79,6 +77,21 @@ def load_network(folder: Path, network_class: Any, device: torch.device, expecte
     network.load_state_dict(weights)
     # Without a backward pass generators are faster so, in bfloat16 up to twice; see docs/performance.md.
     return network.to(device=device, memory_format=torch.channels_last).eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings of a folder's network, as :func:`save_network` wrote them; :class:`DataError` where there are none."""
+    try:
+        settings = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError) as error:
+        raise _no_network(folder, error) from error
+    if not isinstance(settings, dict):
+        raise DataError(f"{folder / CONFIG}: expected a mapping of settings, found {type(settings).__name__}. {AGAIN}")
+    return settings
+
+
+def _no_network(folder: Path, error: Exception) -> DataError:
+    return DataError(f"{folder}: expected a trained network ({WEIGHTS} and {CONFIG}), found: {error}. {AGAIN}")
 
 
 def _as_json(config: Any) -> Any:

@@ -9,10 +9,9 @@ from cmr.errors import DataError
 from models.checkpoint import load_network, restored
 from models.config import ImageSamplingSettings, MaskSamplingSettings, SamplingSettings
 from models.device import pick_device
-from models.registry import generator_class
+from models.registry import MASKS, saved_class
 
 DRAWING = "drawing.json"
-MASKS = "masks"
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,4 @@ def load_packaged(folder: Path) -> PackagedNetwork:
         settings = restored(path, settings_class, about["sampling"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: does not say how the network draws ({error!r}); package the model again.") from error
-    if model == MASKS:
-        from models.masks import MaskDDPM
-
-        network_class: Any = MaskDDPM
-    else:
-        network_class = generator_class(model)
-    return PackagedNetwork(model, size, load_network(folder, network_class, pick_device()), settings)
+    return PackagedNetwork(model, size, load_network(folder, saved_class(folder, model), pick_device()), settings)

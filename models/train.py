@@ -1,4 +1,4 @@
-"""The one training loop: mask DDPM, generators and segmenter all pass through it. Read it from top to bottom.
+"""The one training loop: mask model, generators and segmenter all pass through it. Read it from top to bottom.
 
 Whatever is random at a step (batch, augmentation, time, noise, dropout) is drawn from seeds made of the run's seed and the
 step's number, what concerns one image from a seed of its own. A run that was killed and resumed therefore ends, on a CPU, with

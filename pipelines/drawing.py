@@ -17,8 +17,7 @@ from models.checkpoint import load_network
 from models.config import ImageSamplingSettings, MaskSamplingSettings
 from models.data import one_hot
 from models.device import memory_advice, pick_device
-from models.masks import MaskDDPM
-from models.registry import generator_class
+from models.registry import MASKS, saved_class
 from pipelines.sampling import run_key
 
 TIMES = (1000, 800, 600, 400, 200, 0)  # of the states shown, in thousandths of the way: the paper's Fig. 2
@@ -82,7 +81,7 @@ def draw_images(task: Images) -> Drawn:
     Raises:
         DataError: the memory does not suffice; names the parameter to lower. Or network or masks can't be read.
     """
-    settings, network = task.settings, trained(Path("runs") / task.generator, generator_class(task.generator))
+    settings, network = task.settings, trained(Path("runs") / task.generator, task.generator)
     labels = SliceStore.open(f"data/masks/{task.source}").masks[task.start : task.start + len(task.seeds)]
     strip, clock = Strip(), time.monotonic()
     with memory_advice(f"{task.generator}.sampling.micro_batch", settings.micro_batch):
@@ -106,8 +105,8 @@ def mask_tasks(size: int, seeds: Sequence[int], settings: MaskSamplingSettings) 
 
 
 def draw_masks(task: Masks) -> Drawn:
-    """As :func:`draw_images`, with the mask DDPM in ``runs/masks``."""
-    settings, network = task.settings, trained(Path("runs/masks"), MaskDDPM)
+    """As :func:`draw_images`, with the mask model in ``runs/masks``."""
+    settings, network = task.settings, trained(Path("runs/masks"), MASKS)
     how: dict[str, Any] = {"sampler": settings.sampler, "steps": settings.steps, "precision": settings.precision}
     clock = time.monotonic()
     with memory_advice("masks.sampling.micro_batch", settings.micro_batch):
@@ -115,15 +114,15 @@ def draw_masks(task: Masks) -> Drawn:
     return Drawn(pixels, time.monotonic() - clock)
 
 
-def trained(folder: Path, kind: type) -> Any:
-    """The trained network in ``folder``, read once by a process however many tasks it does."""
+def trained(folder: Path, name: str) -> Any:
+    """The trained network in ``folder``, of generator ``name`` or of ``masks``; a process reads it once for all its tasks."""
     folder = folder.absolute()
-    return _loaded(folder, run_key(folder), kind)
+    return _loaded(folder, run_key(folder), name)
 
 
 @lru_cache(maxsize=2)  # a generator and its control
-def _loaded(folder: Path, key: str, kind: type) -> Any:
-    return load_network(folder, kind, pick_device())
+def _loaded(folder: Path, key: str, name: str) -> Any:
+    return load_network(folder, saved_class(folder, name), pick_device())
 
 
 class Strip:

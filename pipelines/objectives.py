@@ -27,13 +27,12 @@ from evaluation.segmenter_features import segmenter_features
 from evaluation.shapes import FEATURES
 from evaluation.statistics import ks_d
 from mlops.settings import GeneratorsSettings, section
-from models.base import Generator
+from models.base import Generator, MaskGenerator
 from models.checkpoint import load_network
 from models.config import CheckSettings, MaskSamplingSettings
 from models.data import one_hot
 from models.device import pick_device
-from models.masks import MaskDDPM
-from models.registry import generator_class
+from models.registry import MASKS, saved_class
 from models.segmenter import Segmenter, predict
 from pipelines.sampling import image_seeds
 
@@ -47,9 +46,9 @@ def measure(network: str, objectives: tuple[str, ...], images: int) -> dict[str,
         network: ``masks`` or a generator.
         images: images or masks drawn for them.
     """
-    kind = MaskDDPM if network == "masks" else generator_class(network)
-    trained = load_network(Path("runs") / network, kind, pick_device())
-    judge: Any = _Masks(trained, images) if network == "masks" else _Images(network, trained, images)
+    folder = Path("runs") / network
+    trained = load_network(folder, saved_class(folder, network), pick_device())
+    judge: Any = _Masks(trained, images) if network == MASKS else _Images(network, trained, images)
     found = {name: float(getattr(judge, name)()) for name in objectives}
     if odd := [name for name, value in found.items() if not math.isfinite(value)]:
         raise ValueError(f"{odd[0]} is {found[odd[0]]}")
@@ -103,7 +102,7 @@ class _Images:
 class _Masks:
     """The objectives of the mask model."""
 
-    def __init__(self, trained: MaskDDPM, images: int):
+    def __init__(self, trained: MaskGenerator, images: int):
         self._trained = trained
         self._real = _spread(SliceStore.open("data/cohort/train"), images)
         how = section("masks.sampling", MaskSamplingSettings)

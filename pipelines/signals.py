@@ -11,8 +11,7 @@ from cmr.store import SliceStore, concatenate
 from evaluation.privacy.membership import Signals
 from evaluation.privacy.membership.settings import MembershipSettings
 from evaluation.privacy.membership.signals import read_signals
-from models.masks import MaskDDPM
-from models.registry import generator_class
+from models.registry import MASKS
 from pipelines.drawing import trained
 
 
@@ -44,10 +43,10 @@ class Attacked:
 
 def read_some(task: Attacked) -> Signals:
     """The signals of those slices, in their order."""
-    of_masks = task.name == "masks"
+    of_masks = task.name == MASKS
     store = task.rows.store()
     return read_signals(
-        trained(task.folder, MaskDDPM if of_masks else generator_class(task.name)),
+        trained(task.folder, task.name),
         None if of_masks else np.asarray(store.images),
         np.asarray(store.masks),
         times=task.settings.times,

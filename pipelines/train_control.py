@@ -17,10 +17,10 @@ from cmr.store import SliceStore
 from evaluation.privacy.membership.control import SLICE, ControlDraw, draw_control
 from evaluation.privacy.membership.figures import NoMatchError
 from evaluation.privacy.membership.settings import ControlSettings
-from mlops.settings import generator_config, load_params, section
+from mlops.settings import generator_config, load_params, mask_config, section
 from models.config import GeneratorTrainSettings, TrainSettings
 from models.data import SliceBatches
-from models.masks import MaskDDPM, MaskNetwork
+from models.registry import mask_model
 from models.train import Loss
 from pipelines.stage import run, say, write_json
 from pipelines.train_generator import build, loss_of, stands_on
@@ -86,8 +86,8 @@ Parts = tuple[Callable[[Any], Any], Any, TrainSettings, Callable[[Any], Loss], d
 def _masks() -> Parts:
     own = section("masks.train", TrainSettings)
     return (
-        MaskDDPM,
-        section("masks.network", MaskNetwork),
+        mask_model,
+        mask_config(load_params()),
         own,
         lambda net: lambda _, masks, randoms: net.loss(masks, randoms),
         {},

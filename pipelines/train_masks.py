@@ -1,16 +1,19 @@
-"""Stage ``train_masks``: the mask DDPM on the training masks of the cohort."""
+"""Stage ``train_masks``: the mask model on the training masks of the cohort."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cmr.store import SliceStore
 from mlops.release import DRAWN
-from mlops.settings import section
+from mlops.settings import load_params, mask_config, section
+from models.base import MaskGenerator
 from models.config import AugmentSettings, MaskSamplingSettings, TrainSettings
 from models.data import SliceBatches, one_hot, step_randoms
-from models.masks import MaskDDPM, MaskNetwork
+from models.device import autocast, memory_advice
+from models.registry import mask_model
 from pipelines.pictures import save_masks
 from pipelines.stage import run
 from pipelines.training import Job, train_stage
@@ -29,11 +32,11 @@ def job() -> Job:
     sampling = section("masks.sampling", MaskSamplingSettings)
     held = one_hot(torch.from_numpy(np.array(_spread(validation, _SCORED_MASKS).masks)))
 
-    def validate(network: MaskDDPM) -> float:
+    def validate(network: MaskGenerator) -> float:
         """Minus the denoising loss on fixed validation masks, times and noises."""
-        return -float(network.loss(held.to(next(network.parameters()).device), step_randoms(seed, 0, len(held))))
+        return -held_loss(network, held, seed, settings)
 
-    def pictures(network: MaskDDPM, folder: Path) -> None:
+    def pictures(network: MaskGenerator, folder: Path) -> None:
         seeds = [seed + k for k in range(_PICTURED)]
         drawn = network.sample(
             training.size, seeds, sampler=sampling.sampler, steps=sampling.steps, precision=sampling.precision
@@ -43,8 +46,8 @@ def job() -> Job:
     return Job(
         name="masks",
         kind="masks",
-        build=MaskDDPM,
-        config=section("masks.network", MaskNetwork),
+        build=mask_model,
+        config=mask_config(load_params()),
         train=settings,
         batches=SliceBatches(None, training.masks, batch=settings.batch, augment=augment, seed=seed),
         stores={"data/cohort/train": training, "data/cohort/val": validation},
@@ -54,6 +57,18 @@ def job() -> Job:
         validate=validate,
         pictures=pictures,
     )
+
+
+def held_loss(network: MaskGenerator, masks: Tensor, seed: int, settings: TrainSettings) -> float:
+    """The loss on one-hot masks (N, 4, H, W), each with the time and noise of its own source; as many masks at a time, and in
+    the precision, as the training has them."""
+    device, randoms = next(network.parameters()).device, step_randoms(seed, 0, len(masks))
+    size, total = settings.micro_batch or settings.batch, 0.0
+    for start in range(0, len(masks), size):
+        part = masks[start : start + size]
+        with memory_advice("masks.train.micro_batch", size), autocast(device, settings.precision):
+            total += float(network.loss(part.to(device), randoms[start : start + size])) * len(part)
+    return total / len(masks)
 
 
 def _spread(store: SliceStore, count: int) -> SliceStore:

@@ -13,14 +13,13 @@ from benchmarks.paper.work import Work
 from cmr.files import whole_file
 from models.config import CheckSettings, ImageSamplingSettings, MaskSamplingSettings
 from models.data import one_hot, step_seed
-from models.masks import MaskDDPM
-from models.registry import generator_class
+from models.registry import MASKS, generator_class, saved_class
 
 FEW_STEPS = 10
 
 
 def sample_masks(work: Work) -> dict[str, Any]:
-    how, network = work.of(MaskSamplingSettings, "masks", "sampling"), work.network("masks", MaskDDPM)
+    how, network = work.of(MaskSamplingSettings, "masks", "sampling"), work.network(MASKS, saved_class(work.out / MASKS, MASKS))
     size = work.train.masks.shape[-1]
     if work.given.few_steps:
         how = replace(how, steps=min(how.steps, FEW_STEPS))

@@ -19,8 +19,7 @@ from models.cost import measure
 from models.data import Randoms, SliceBatches, one_hot, step_randoms, step_seed
 from models.device import autocast
 from models.guidance import drop_masks
-from models.masks import MaskDDPM
-from models.registry import generator_class
+from models.registry import generator_class, mask_model, mask_model_class
 from models.segmenter import Segmenter, predict
 from models.train import Entry, Loss, train
 from models.vqvae import VQVAE, AutoencoderSettings
@@ -106,8 +105,8 @@ def _batches(work: Work, settings: TrainSettings, images: NDArray | None, masks:
 def train_masks(work: Work) -> dict[str, Any]:
     settings, val = work.of(TrainSettings, "masks", "train"), work.slices("val")
     torch.manual_seed(work.seed)
-    config = work.of(MaskDDPM.Config, "masks", "network")
-    network = MaskDDPM(config).to(work.device)
+    config = work.of(mask_model_class(work.settings["masks"]["network"]["kind"]).Config, "masks", "network")
+    network = mask_model(config).to(work.device)
     held = one_hot(torch.from_numpy(val.masks[np.linspace(0, len(val.masks) - 1, SCORED_MASKS).astype(int)])).to(work.device)
     return _trained(
         work,

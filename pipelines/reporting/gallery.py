@@ -43,9 +43,9 @@ def real_masks(project: Project) -> list[Strip]:
 
 
 def generated_masks(project: ReportSource) -> list[Strip]:
-    """Masks of the mask DDPM; no strip where there are none."""
+    """Masks of the mask model; no strip where there are none."""
     store = project.synthetic(MASKS)
-    return [] if store is None else [_mask_strip(store, "Generated: samples of the mask DDPM")]
+    return [] if store is None else [_mask_strip(store, "Generated: samples of the mask model")]
 
 
 def _mask_strip(store: SliceStore, title: str) -> Strip:

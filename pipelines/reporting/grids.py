@@ -66,7 +66,7 @@ def on_test_masks(project: Project) -> Grid:
 
 
 def on_generated_masks(project: ReportSource, part: int = 0, columns: int = COLUMNS) -> Grid:
-    """Masks of the mask DDPM and what each generator made of them (Full-Syn): nothing in them is real.
+    """Masks of the mask model and what each generator made of them (Full-Syn): nothing in them is real.
 
     Args:
         part: 0 or 1: which half of the masks the columns are spread over, so that two grids differ.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 DATASETS = {"acdc": "ACDC", "mnms": "M&Ms"}
-GENERATORS = {"ddpm": "DDPM", "ldm": "LDM", "fm": "Flow matching", "masks": "Mask DDPM"}
+GENERATORS = {"ddpm": "DDPM", "ldm": "LDM", "fm": "Flow matching", "masks": "Mask model"}
 SPLITS = {"train": "Training", "val": "Validation", "test": "Test", "holdout": "Hold-out"}
 STRUCTURE_NAMES = {"LV": "left ventricle", "MYO": "myocardium", "RV": "right ventricle"}
 STRUCTURE_COLOURS = {

@@ -22,7 +22,7 @@ def images_table(metrics: Nested) -> Table:
 
 
 def masks_table(metrics: Nested) -> Table:
-    """The same for the synthetic masks of the mask DDPM."""
+    """The same for the synthetic masks of the mask model."""
     caption = "The synthetic masks against those of the training patients and of the hold-out patients."
     return _table(caption, {"masks": metrics["privacy"]["masks"]}, [name for name in PRIVACY if name != "nn_lpips"])
 

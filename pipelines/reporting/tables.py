@@ -28,7 +28,7 @@ def masks_table(metrics: Nested) -> Table:
         Column("Feature"),
         Column("Real", f"training{_mask_count(metrics['masks'], 'real')}"),
         Column("Floor", f"test{_mask_count(metrics['masks'], 'floor')}"),
-        Column("Generated", f"mask DDPM{_mask_count(metrics['masks'], 'generated')}"),
+        Column("Generated", f"mask model{_mask_count(metrics['masks'], 'generated')}"),
         Column("KS D", "0: the same"),
         Column("p", "KS test"),
         Column("p", "by patient, Holm"),
@@ -79,7 +79,7 @@ def validity_table(metrics: Nested) -> Table:
             f"{stayed['value']:.0f} were not after their last draw either, and stayed."
         ]
     counts = [count_of([masks.get(name)]) for name in ("valid_share_real", "valid_share")]
-    columns = [Column("Check"), Column("Real", counts[0] or "training"), Column("Generated", counts[1] or "mask DDPM")]
+    columns = [Column("Check"), Column("Real", counts[0] or "training"), Column("Generated", counts[1] or "mask model")]
     caption = "Masks that pass the anatomical checks, in %. Real masks fail some of them too: the ring is open near the base."
     return Table(caption, columns, rows, notes=notes)
 

@@ -19,11 +19,10 @@ from mlops.package import build_package
 from mlops.profiles import merged
 from mlops.promotion import promote
 from mlops.registry import register, registered_name
-from mlops.settings import check, generator_config, load_params, lookup
+from mlops.settings import generator_config, load_params, mask_config
 from mlops.sync import sync
 from models.checkpoint import save_network
-from models.masks import MaskDDPM, MaskNetwork
-from models.registry import GENERATORS, generator_class
+from models.registry import GENERATORS, generator_class, mask_model
 from pipelines.reporting.metrics import gather
 from pipelines.reporting.project import Project
 from tests.pipelines.project import REPOSITORY, TINY
@@ -106,7 +105,7 @@ def network(root: Path, name: str) -> nn.Module:
     params = load_params(root)
     torch.manual_seed(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
     if name == "masks":
-        return MaskDDPM(check(lookup(params, "masks.network"), MaskNetwork, "masks.network"))
+        return mask_model(mask_config(params))
     return generator_class(name)(generator_config(params, name))
 
 

@@ -27,8 +27,7 @@ from mlops.registry import read_package
 from mlops.settings import load_params
 from models.checkpoint import load_network
 from models.device import pick_device
-from models.masks import MaskDDPM
-from models.registry import generator_class
+from models.registry import generator_class, saved_class
 from tests.app.approved_project import MODELS, SIZE, build_approved_project
 from tests.mlops.conftest import REPOSITORY
 
@@ -225,7 +224,7 @@ def test_a_package_draws_as_its_network_does(made: Path, loaded: dict[str, Any])
         alone = loaded[name].predict({"masks": masks(1)}, params={"seed": 5})
         assert np.allclose(alone, images[:1], atol=1e-3)  # the same image however many are drawn
     drawn = loaded["masks"].predict({"seeds": np.array([3, 2**63 - 1])})
-    network = load_network(made / "runs/masks", MaskDDPM, pick_device())
+    network = load_network(made / "runs/masks", saved_class(made / "runs/masks", "masks"), pick_device())
     settings = loaded["masks"].unwrap_python_model().settings
     labels = network.sample(SIZE, [3, 2**63 - 1], sampler=settings.sampler, steps=settings.steps, precision=settings.precision)
     assert (drawn.argmax(axis=1) == labels.numpy()).mean() > 0.99

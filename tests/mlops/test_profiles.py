@@ -48,16 +48,26 @@ def test_demo(project: Path) -> None:
 
 
 def test_comments_survive_and_the_overlays_own_come_first(project: Path) -> None:
-    overrides = ["evaluation.confidence=0.9", "ddpm.train.ema=null", "masks.network.widths=[16, 32]"]
+    overrides = ["evaluation.confidence=0.9", "ddpm.train.ema=null", "masks.network.widths=[16, 32, 64]"]
     text = configure("demo", overrides=overrides).read_text()
     assert "\nseed: 42  # of everything that is random" in text
     assert "  size: 64  # 2.5 mm a pixel: a quarter of the pixels\n" in text
     assert "  confidence: 0.9  # by --set\n" in text
     assert "    ema: null  # by --set\n" in text
-    assert "    widths: [16, 32]  # by --set\n" in text
+    assert "    widths: [16, 32, 64]  # by --set\n" in text
     assert "\n# ---- Privacy ---" in text
     assert "\n\nslices:\n" in text
     assert "The complete reference" not in text
+
+
+def test_a_network_of_another_kind_replaces_the_papers_and_a_schedule_of_another_kind_does_not(project: Path) -> None:
+    paper, demo = (profiles.merged(project, name) for name in ("paper", "demo"))
+    assert (paper["masks"]["network"]["kind"], demo["masks"]["network"]["kind"]) == ("one_hot", "distances")
+    assert "schedule" in paper["masks"]["network"]
+    assert "schedule" not in demo["masks"]["network"]
+    schedule = demo["ddpm"]["network"]["schedule"]
+    assert schedule["kind"] == "squaredcos_cap_v2"
+    assert schedule.keys() == paper["ddpm"]["network"]["schedule"].keys()
 
 
 def test_again_is_the_same_file(project: Path) -> None:

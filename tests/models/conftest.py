@@ -6,7 +6,8 @@ import torch
 from models.config import ScheduleSettings, TrainSettings
 from models.data import step_randoms
 from models.ddpm import DDPMNetwork
-from models.masks import MaskNetwork
+from models.distances import DistanceNetwork
+from models.one_hot import MaskNetwork
 
 SETTINGS = {
     "epochs": 3,
@@ -26,6 +27,7 @@ SETTINGS = {
 }
 
 
+DISTANCES = DistanceNetwork("distances", (8, 16), 1, (False, True), 8, 4, 8, 2, 0.125, 1000)
 LINEAR = ScheduleSettings(1000, "linear", 1e-4, 0.02, "epsilon")
 
 
@@ -49,4 +51,4 @@ def ddpm_network() -> DDPMNetwork:
 
 @pytest.fixture
 def mask_network() -> MaskNetwork:
-    return MaskNetwork((8, 16), 1, (False, True), 8, 4, LINEAR)
+    return MaskNetwork("one_hot", (8, 16), 1, (False, True), 8, 4, LINEAR)

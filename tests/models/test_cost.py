@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.cost import measure, shapes_only
-from models.masks import MaskDDPM
+from models.one_hot import MaskDDPM
 
 
 class Two(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.fm import FlowMatching, FlowNetwork
-from models.masks import MaskDDPM
+from models.one_hot import MaskDDPM
 
 
 class _Casts(TorchDispatchMode):

@@ -101,11 +101,11 @@ def _process(rank: int, folder: Path, configs: tuple) -> None:
 @pytest.fixture(scope="module")
 def configs() -> tuple:
     from models.ddpm import DDPMNetwork
-    from models.masks import MaskNetwork
+    from models.one_hot import MaskNetwork
     from tests.models.conftest import LINEAR
 
     shape = ((8, 16), 1, (False, True), 8, 4, LINEAR)
-    return DDPMNetwork(*shape), MaskNetwork(*shape)
+    return DDPMNetwork(*shape), MaskNetwork("one_hot", *shape)
 
 
 @pytest.fixture(scope="module")

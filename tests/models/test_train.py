@@ -14,15 +14,16 @@ from models.checkpoint import load_state
 from models.config import AugmentSettings
 from models.data import SliceBatches, step_randoms
 from models.ddpm import DDPM
+from models.distances import MaskFlow
 from models.fm import FlowMatching, FlowNetwork
 from models.ldm import LDM, LDMNetwork
-from models.masks import MaskDDPM
+from models.one_hot import MaskDDPM
 from models.segmenter import Segmenter, SegmenterNetwork
 from models.train import TrainingDivergedError, ema_decay, learning_rate, total_steps, train
 from models.vqvae import VQVAE, VQVAENetwork
-from tests.models.conftest import LINEAR
+from tests.models.conftest import DISTANCES, LINEAR
 
-NETWORKS = ("ddpm", "ldm", "vqvae", "fm", "masks", "segmenter")
+NETWORKS = ("ddpm", "ldm", "vqvae", "fm", "masks", "distances", "segmenter")
 AUTOENCODER = VQVAENetwork((8, 16), (2, 1), 1, 4, 32, 0.25, 4)
 LATENT = LDMNetwork((8, 16), 1, (False, True), 8, 4, 8, LINEAR, AUTOENCODER)
 FLOW = FlowNetwork((8, 16), 1, (False, True), 1, 16, 4, 4, 1000)
@@ -48,6 +49,7 @@ def networks(ddpm_network, mask_network):
         "vqvae": (lambda: VQVAE(AUTOENCODER), lambda network: network.loss),
         "fm": (lambda: FlowMatching(FLOW), lambda network: network.loss),
         "masks": (lambda: MaskDDPM(mask_network), lambda network: lambda _, masks, randoms: network.loss(masks, randoms)),
+        "distances": (lambda: MaskFlow(DISTANCES), lambda network: lambda _, masks, randoms: network.loss(masks, randoms)),
         "segmenter": (
             lambda: Segmenter(SegmenterNetwork((4, 8, 8))),
             lambda network: lambda images, masks, _: network.loss(images, masks),

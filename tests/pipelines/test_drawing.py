@@ -60,8 +60,10 @@ def _cut(generator: str, how: ImageSamplingSettings, size: int) -> tuple[np.ndar
     return np.concatenate([one.pixels for one in drawn]).astype(np.float32), way.astype(np.float32)
 
 
-def test_a_mask_is_the_same_however_many_are_drawn_with_it():
-    how = MaskSamplingSettings("ddim", 3, 7, "float32", 1)
+@pytest.mark.parametrize(("kind", "sampler"), [("masks", "ddim"), ("distances", "ancestral")])
+def test_a_mask_is_the_same_however_many_are_drawn_with_it(project, kind, sampler):
+    _save(project / "runs/masks", tiny(kind), kind)  # its own config.json says of which kind it is
+    how = MaskSamplingSettings(sampler, 3, 7, "float32", 1)
     cuts = [
         np.concatenate([draw_masks(task).pixels for task in mask_tasks(16, SEEDS, replace(how, micro_batch=size))])
         for size in (7, 2)
@@ -89,7 +91,7 @@ def test_signals_are_the_same_however_the_rows_are_cut(name):
 
 
 def test_a_network_is_read_once_until_it_is_trained_again(project):
-    first = trained(Path("runs/masks"), type(tiny("masks")))
-    assert trained(Path("runs/masks"), type(tiny("masks"))) is first
+    first = trained(Path("runs/masks"), "masks")
+    assert trained(Path("runs/masks"), "masks") is first
     _save(project / "runs/masks", tiny("masks"), "second")
-    assert trained(Path("runs/masks"), type(tiny("masks"))) is not first
+    assert trained(Path("runs/masks"), "masks") is not first

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmr.errors import DataError
-from cmr.labels import CLASSES
 from evaluation.images import check_masks, check_pairs, to_unit
 from evaluation.privacy.membership import Signals
 from evaluation.privacy.membership.settings import check_grid
@@ -80,7 +79,7 @@ def read_signals(
         images = 2 * to_unit(images, "attacked") - 1
     network.eval()
     size = masks.shape[-1]
-    shape = network.noise_shape(size) if isinstance(network, Generator) else (CLASSES, size, size)
+    shape = network.noise_shape(size)
     if min(shape[-2:]) <= SSIM_REACH:
         raise DataError(f"membership: the network works on maps of {shape[-2:]}; SSIM needs more than {SSIM_REACH} pixels")
     steps = tuple(_step(time, network.timesteps) for time in times)

@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from models.base import Generator
 from models.ddpm import DDPM, DDPMNetwork
+from models.distances import MaskFlow
 from models.fm import FlowMatching
 from models.ldm import LDM
-from models.masks import MaskDDPM, MaskNetwork
-from tests.models.conftest import LINEAR
+from models.one_hot import MaskDDPM, MaskNetwork
+from tests.models.conftest import DISTANCES, LINEAR
 from tests.models.test_fm import TINY as FLOW
 from tests.models.test_ldm import TINY as LATENT
 
-KINDS = ("ddpm", "ldm", "fm", "masks")
+MASK_KINDS = ("masks", "distances")
+KINDS = ("ddpm", "ldm", "fm", *MASK_KINDS)
 
 
 def tiny(kind: str) -> nn.Module:
@@ -25,7 +28,8 @@ def tiny(kind: str) -> nn.Module:
         "ddpm": lambda: DDPM(DDPMNetwork((8, 16), 1, (False, False), 8, 4, LINEAR)),
         "ldm": lambda: LDM(LATENT),
         "fm": lambda: FlowMatching(FLOW),
-        "masks": lambda: MaskDDPM(MaskNetwork((8, 16), 1, (False, False), 8, 4, LINEAR)),
+        "distances": lambda: MaskFlow(replace(DISTANCES, grid=16, attention=(False, False))),
+        "masks": lambda: MaskDDPM(MaskNetwork("one_hot", (8, 16), 1, (False, False), 8, 4, LINEAR)),
     }[kind]()
     with torch.no_grad():
         for parameter in network.parameters():

@@ -13,7 +13,7 @@ from models.data import one_hot, step_randoms
 from models.ddpm import DDPM, DDPMNetwork
 from models.diffusion import draw_times_and_noise
 from tests.evaluation.hearts import hearts
-from tests.evaluation.privacy.membership.networks import KINDS, Oracle, Told, tiny
+from tests.evaluation.privacy.membership.networks import KINDS, MASK_KINDS, Oracle, Told, tiny
 from tests.models.conftest import LINEAR
 
 MASKS = hearts(6, seed=0, size=16)
@@ -28,7 +28,7 @@ def read(network, images=IMAGES, masks=MASKS, **changes):
 
 
 def given(kind):
-    return None if kind == "masks" else IMAGES
+    return None if kind in MASK_KINDS else IMAGES
 
 
 # ---- Every kind of network
@@ -56,12 +56,12 @@ def test_the_naive_signal_is_the_training_loss_at_its_time(kind):
     network = tiny(kind).eval()
     found = read(network, given(kind), noises=20, times=(0.3,)).naive[:, 0].mean()
     masks, images = one_hot(torch.from_numpy(MASKS)), torch.from_numpy(IMAGES).float()[:, None]
-    shape = network.noise_shape(16) if kind != "masks" else (4, 16, 16)
+    shape = network.noise_shape(16)
     losses = []
     with torch.no_grad():
         for seed in range(20):
             _, noise = draw_times_and_noise(shape, 1000, step_randoms(seed, 0, 6), torch.device("cpu"))
-            slices = (masks,) if kind == "masks" else (images, masks)
+            slices = (masks,) if kind in MASK_KINDS else (images, masks)
             losses.append(F.mse_loss(*network.denoising_error(*slices, torch.full((6,), 300), noise)).item())
     assert found == pytest.approx(np.mean(losses), rel=0.07)
 

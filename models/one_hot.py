@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class MaskNetwork:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    kind: Literal["one_hot"]
     widths: tuple[int, ...]
     residual_blocks: int
     attention: tuple[bool, ...]
@@ -59,6 +60,9 @@ class MaskDDPM(MaskGenerator):
         self.schedule = noise_schedule(config.schedule)
         self.timesteps = config.schedule.timesteps
 
+    def noise_shape(self, size: int) -> tuple[int, ...]:
+        return (CLASSES, size, size)
+
     def loss(self, masks: Tensor, randoms: Randoms) -> Tensor:
         t, noise = draw_times_and_noise(tuple(masks.shape[1:]), self.timesteps, randoms, masks.device)
         prediction, target = self.denoising_error(masks, t, noise)
@@ -76,6 +80,5 @@ class MaskDDPM(MaskGenerator):
             with autocast(device, precision):
                 return self.unet(x, t)
 
-        shape = (CLASSES, size, size)
-        channels = denoise(predict, shape, seeds, self.schedule, sampler=sampler, steps=steps, device=device)
+        channels = denoise(predict, self.noise_shape(size), seeds, self.schedule, sampler=sampler, steps=steps, device=device)
         return channels.argmax(dim=1).to(torch.uint8)

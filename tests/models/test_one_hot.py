@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 from models.data import one_hot
-from models.masks import MaskDDPM, MaskNetwork
+from models.one_hot import MaskDDPM, MaskNetwork
 from tests.models.conftest import LINEAR
 
 
 def test_the_papers_network_has_attention_at_the_two_deepest_levels():
     with torch.device("meta"):
-        network = MaskDDPM(MaskNetwork((64, 128, 256, 512), 2, (False, False, True, True), 32, 32, LINEAR))
+        network = MaskDDPM(MaskNetwork("one_hot", (64, 128, 256, 512), 2, (False, False, True, True), 32, 32, LINEAR))
     kinds = [type(block).__name__ for block in network.unet.down_blocks]
     assert ["Attn" in kind for kind in kinds] == [False, False, True, True]
     assert [len(block.resnets) for block in network.unet.down_blocks] == [2, 2, 2, 2]
