@@ -46,6 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     by_patient = {PATIENT: {"value": 0.9, "n": 1}, "patient-001": {"value": 0.1, "n": 1}, "10": {"value": 1.0, "n": 1}}
 
     def fidelity(content: dict[str, Any]) -> None:
+        content["run"] = "ddpm"
         content["figures"] |= {"fid": reason, "lpips": cut, "by_patient": by_patient, PATIENT: {"value": 1.0, "n": 1}}
         content["notes"] = {"worst": PATIENT, "fid_against_n": {"full": {"n": [8, 16], "frechet": [9.0, 8.0]}, PATIENT: {}}}
 
