@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from cmr.errors import DataError
 from cmr.folder import ImageSet, read_masks
 from cmr.labels import BACKGROUND
+from cmr.limit import OWN, Limit
 from cmr.preprocess import resample
 from cmr.slices import crop, heart_window
 
+_NARROWEST_MM, _WIDEST_MM = 1.0, 1000.0  # scanners see half a metre
 
-def given_masks(path: Path, size: int, pixel_mm: float) -> NDArray[np.uint8]:
+
+def given_masks(path: Path, size: int, pixel_mm: float, limit: Limit = OWN) -> NDArray[np.uint8]:
     """The masks with a heart in a file (NIfTI, PNG), a folder of them, or a slice store, as the generator takes them.
 
     Where their pixel size is known and another one, they are resampled (nearest neighbour); where they are larger or smaller
@@ -20,6 +23,7 @@ def given_masks(path: Path, size: int, pixel_mm: float) -> NDArray[np.uint8]:
 
     Args:
         size, pixel_mm: rows (and columns) and their distance, of the generator.
+        limit: how much each file may hold.
 
     Returns:
         (N, size, size) labels 0-3.
@@ -27,7 +31,7 @@ def given_masks(path: Path, size: int, pixel_mm: float) -> NDArray[np.uint8]:
     Raises:
         DataError: no masks, no heart in them, labels other than 0-3, or masks of another size whose pixel size is not known.
     """
-    given = read_masks(path)
+    given = read_masks(path, limit)
     assert given.masks is not None
     masks = given.masks[(given.masks != BACKGROUND).any(axis=(1, 2))]
     if not len(masks):
@@ -36,7 +40,18 @@ def given_masks(path: Path, size: int, pixel_mm: float) -> NDArray[np.uint8]:
 
 
 def on_grid(masks: NDArray[np.uint8], spacing_mm: tuple[float, float], size: int, pixel_mm: float) -> NDArray[np.uint8]:
-    """Masks (N, H, W) of pixels ``spacing_mm`` (row, column) as (N, size, size) of ``pixel_mm``, centred on the heart."""
+    """Masks (N, H, W) of pixels ``spacing_mm`` (row, column) as (N, size, size) of ``pixel_mm``, centred on the heart.
+
+    Raises:
+        DataError: they cover more than a scanner sees (resampled, they could fill the memory), or next to nothing.
+    """
+    extents_mm = [count * distance for count, distance in zip(masks.shape[1:], spacing_mm, strict=True)]
+    if not _NARROWEST_MM <= min(extents_mm) <= max(extents_mm) <= _WIDEST_MM:
+        raise DataError(
+            f"masks of {masks.shape[1]} × {masks.shape[2]} pixels of {spacing_mm[0]:g} × {spacing_mm[1]:g} mm cover "
+            f"{extents_mm[0]:g} × {extents_mm[1]:g} mm; {_NARROWEST_MM:g} to {_WIDEST_MM:g} mm were expected: correct the "
+            "pixel size in the file's header"
+        )
     if not np.allclose(spacing_mm, pixel_mm, rtol=1e-3):
         masks = resample(masks, (1.0, *spacing_mm), pixel_mm, nearest=True)
     if masks.shape[1:] == (size, size):

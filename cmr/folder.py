@@ -12,6 +12,7 @@ from PIL import Image
 
 from cmr.errors import DataError
 from cmr.labels import CLASSES
+from cmr.limit import OWN, Limit
 from cmr.nifti import NiftiFile
 from cmr.slices import scale
 from cmr.store import SliceStore
@@ -21,6 +22,7 @@ UNKNOWN = "unknown"
 _PERCENTILES = (1.0, 99.0)  # as the second stage of preprocessing (paper, III-A)
 _VOXEL = ("slice_mm", "row_mm", "column_mm")
 _SUFFIXES = {".png": "PNG", ".nii": "NIfTI", ".nii.gz": "NIfTI"}
+_DECODED_BYTES = 8  # of a pixel of a mask
 _GREY = {"L": 255, "I;16": 65535, "I;16B": 65535, "I": 65535, "LA": 255, "RGB": 255, "RGBA": 255}
 
 
@@ -104,19 +106,22 @@ def read_images(path: Path) -> ImageSet:
     return _of_folder(path, files, read, notes, images=images)
 
 
-def read_masks(path: Path) -> ImageSet:
+def read_masks(path: Path, limit: Limit = OWN) -> ImageSet:
     """The masks of a slice store, or of one PNG or NIfTI file or a folder of them, with the labels 0 background, 1 LV, 2 MYO,
     3 RV.
 
     Patients as in :func:`read_images`.
 
+    Args:
+        limit: how much each file may hold.
+
     Raises:
-        DataError: nothing to read, a file that is no mask, masks of several sizes, an incomplete ``patients.csv``.
+        DataError: nothing to read, a file that is no mask or too large, masks of several sizes, an incomplete ``patients.csv``.
     """
     if _is_store(path):
         return _of_store(path, SliceStore.open(path))
     kind, files = _files(path)
-    read = [_png_mask(file) if kind == "PNG" else _nifti(file) for file in files]
+    read = [_png_mask(file, limit) if kind == "PNG" else _nifti(file, limit) for file in files]
     for file, one in zip(files, read, strict=True):
         odd = np.setdiff1d(one.values, np.arange(CLASSES))
         if odd.size:
@@ -221,26 +226,33 @@ def _png_image(file: Path) -> _Read:
     return _opened(file, grey)
 
 
-def _png_mask(file: Path) -> _Read:
+def _png_mask(file: Path, limit: Limit) -> _Read:
     def labels(picture: Image.Image) -> NDArray[Any]:
         pixels = np.asarray(picture)
         if pixels.ndim != 2:
             raise DataError(f"{file}: a colour picture; expected a mask: grey, or with a palette, with the labels 0 to 3")
         return pixels.astype(np.int64)
 
-    return _opened(file, labels)
+    return _opened(file, labels, limit)
 
 
-def _opened(file: Path, read: Callable[[Image.Image], NDArray[Any]]) -> _Read:
+def _opened(file: Path, read: Callable[[Image.Image], NDArray[Any]], limit: Limit = OWN) -> _Read:
     try:
-        with Image.open(file) as picture:
+        # By its content: a file of another kind under this name would meet another of the library's many decoders.
+        with Image.open(file, formats=["PNG"]) as picture:
+            width, height = picture.size
+            if width * height * _DECODED_BYTES > limit.bytes:
+                most = limit.bytes // _DECODED_BYTES
+                raise DataError(f"{file}: {width} × {height} pixels; at most {most} pixels are read of a file here")
+            if getattr(picture, "is_animated", False):
+                raise DataError(f"{file}: an animated picture; expected a single one")
             return _Read(read(picture)[None])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: not readable as an image ({error}); make it again, or take it out of the folder") from error
 
 
-def _nifti(file: Path) -> _Read:
-    opened = NiftiFile.open(file, single_slices=True)
+def _nifti(file: Path, limit: Limit = OWN) -> _Read:
+    opened = NiftiFile.open(file, single_slices=True, limit=limit)
     if opened.frames > 1:
         raise DataError(f"{file}: has {opened.frames} time points; expected one, 2D or a stack of slices")
     values = opened.values()

@@ -3,9 +3,12 @@
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import nibabel as nib
 import numpy as np
@@ -15,10 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from cmr.errors import DataError
 from cmr.files import whole_file
+from cmr.limit import OWN, Limit
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # NIfTI-1 and -2 start with the size of their header
 _MAGIC = (b"n+1", b"n+2")
+_DECODED_BYTES = 8  # of a voxel, where the header rescales
+_PART = 1 << 20
 _FETCH = "Fetch the file again from the dataset's source."
 
 
@@ -41,25 +47,39 @@ class NiftiFile:
     _stored: ArrayProxy
 
     @classmethod
-    def open(cls, path: Path, *, single_slices: bool = False) -> "NiftiFile":
-        """Read the whole file, so that a truncation is found wherever it lies, and check its header.
+    def open(cls, path: Path, *, single_slices: bool = False, limit: Limit = OWN) -> "NiftiFile":
+        """Read the whole file, so that a truncation is found wherever it lies, after its header has been checked.
 
         Args:
             single_slices: a 2D file is accepted too, as one slice.
+            limit: how much the file may hold.
 
         Raises:
-            DataError: the file is missing, unreadable, truncated, damaged, not NIfTI, not 3D or 4D, not real-valued, or
-                has a voxel size that is not positive and finite.
+            DataError: the file is missing, unreadable, truncated, damaged, too large, not NIfTI, not 3D or 4D, not
+                real-valued, or has a voxel size that is not positive and finite.
         """
-        raw = _read_bytes(path)
-        header = _read_header(path, raw)
-        shape = _spatial_shape(path, header, single_slices)
+        with _unpacked(path) as file:
+            head = file.read(max(_HEADERS))
+            header = _read_header(path, head)
+            shape = _spatial_shape(path, header, single_slices)
+            needed = _needed_bytes(path, header, shape, limit)
+            raw = head + file.read(max(0, needed - len(head)))
+            rest = 0
+            while part := file.read(_PART):  # read for its check sum, and not kept
+                rest += len(part)
+                if len(raw) + rest > limit.bytes:
+                    raise DataError(f"{path}: unpacks to more than the {limit.bytes >> 20} MiB that are read of a file here.")
+        if len(raw) < needed:
+            raise DataError(
+                f"{path}: the file is truncated: its header promises {needed} bytes (uncompressed), {len(raw)} are there. "
+                f"{_FETCH}"
+            )
         return cls(
             path=path,
             shape=(shape[2], shape[1], shape[0]),
             frames=shape[3] if len(shape) == 4 else 1,
             voxel_mm=_voxel_mm(path, header),
-            _stored=_pixels(path, raw, header),
+            _stored=ArrayProxy(BytesIO(raw), header),
         )
 
     def values(self, index: int = 0) -> NDArray[np.generic]:
@@ -107,15 +127,20 @@ def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, 
         temporary.write_bytes(data)
 
 
-def _read_bytes(path: Path) -> bytes:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """The file, unpacked as it is read; what is wrong with it is told in words."""
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(_GZIP_MAGIC) else data
+        with path.open("rb") as stored:
+            packed = stored.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+            stored.seek(0)
+            yield gzip.GzipFile(fileobj=stored) if packed else stored  # type: ignore[misc]
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing. Put it in its place, or remove the patient's folder.") from None
     except EOFError:
+        size = path.stat().st_size
         raise DataError(
-            f"{path}: the compressed file is truncated: it ends after {len(data)} bytes, before its end mark. {_FETCH}"
+            f"{path}: the compressed file is truncated: it ends after {size} bytes, before its end mark. {_FETCH}"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: the compressed file is damaged ({error}). {_FETCH}") from error
@@ -130,7 +155,7 @@ def _read_header(path: Path, raw: bytes) -> nib.Nifti1Header:
     header = kind(raw[: kind.sizeof_hdr], check=False) if kind else None
     if header is None or header["magic"].item() not in _MAGIC:
         raise DataError(
-            f"{path}: is not a NIfTI file: its {len(raw)} bytes (uncompressed) don't start with a NIfTI-1 or NIfTI-2 header. "
+            f"{path}: is not a NIfTI file: what it holds (uncompressed) doesn't start with a NIfTI-1 or NIfTI-2 header. "
             "A truncated file or a pointer file of git-annex or git-lfs looks like this: fetch the real file."
         )
     return header
@@ -142,7 +167,7 @@ def _spatial_shape(path: Path, header: nib.Nifti1Header, single_slices: bool) ->
         shape = (*shape, 1)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) not in (3, 4) or math.prod(shape) <= 0:
+    if len(shape) not in (3, 4) or min(shape) <= 0:
         raise DataError(
             f"{path}: has the dimensions {' x '.join(map(str, shape)) or 'of a single number'}; a stack of slices (x, y, z) or "
             "a cine stack (x, y, z, time) was expected. Export the short-axis stack as one 3D or 4D volume."
@@ -160,20 +185,24 @@ def _voxel_mm(path: Path, header: nib.Nifti1Header) -> tuple[float, float, float
     return slice_mm, row_mm, column_mm
 
 
-def _pixels(path: Path, raw: bytes, header: nib.Nifti1Header) -> ArrayProxy:
+def _needed_bytes(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], limit: Limit) -> int:
+    """How long the file must be for all its pixels, by its header; they can be decoded and keep to the ``limit``."""
     try:
         kind = header.get_data_dtype()
         header.get_slope_inter()  # raises for a slope that is not a number
-    except HeaderDataError as error:
+        offset = header.get_data_offset()
+    except (HeaderDataError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: the header can't be understood ({error}). {_FETCH}") from error
     if kind.kind not in "iuf":
         raise DataError(
             f"{path}: holds pixels of type {kind}; one real number a pixel was expected. Convert it to grey values."
         )
-    offset = header.get_data_offset()
-    needed = offset + math.prod(int(size) for size in header.get_data_shape()) * kind.itemsize
-    if len(raw) < needed:
+    if not header.sizeof_hdr <= offset <= limit.bytes:
+        raise DataError(f"{path}: the header says that the pixels begin at byte {offset}, where they can't. {_FETCH}")
+    voxels, slices = math.prod(shape), shape[2]
+    if voxels * max(kind.itemsize, _DECODED_BYTES) > limit.bytes or slices > limit.slices:
         raise DataError(
-            f"{path}: the file is truncated: its header promises {needed} bytes (uncompressed), {len(raw)} are there. {_FETCH}"
+            f"{path}: {' x '.join(map(str, shape))} voxels; at most {limit.bytes // _DECODED_BYTES} voxels in {limit.slices} "
+            "slices are read of a file here. Cut the volume to the heart."
         )
-    return ArrayProxy(BytesIO(raw), header)
+    return int(offset) + voxels * int(kind.itemsize)

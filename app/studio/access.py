@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -24,6 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_REQUEST = 1 << 20
 """Bytes of what a button sends: a mask of 512 x 512 pixels fits."""
+MOST_WAITING = 4
+"""Events of one visitor that may wait, so that nobody fills the queue alone."""
 _LONGEST_LIST = 100
 _VISITOR = "visitor"
 _FILE = r"[\w-][\w.-]*"
@@ -56,10 +58,11 @@ class PageRequests:
 
     Args:
         events: how many values each event of the page takes, by its number.
+        waiting: says how many events of a visitor wait for their turn.
     """
 
-    def __init__(self, app: ASGIApp, events: dict[int, int]):
-        self._app, self._events = app, events
+    def __init__(self, app: ASGIApp, events: dict[int, int], waiting: Callable[[str], int]):
+        self._app, self._events, self._waiting = app, events, waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -115,6 +118,8 @@ class PageRequests:
             raise _RefusedError("The page sends no such values.", 400) from error
         if self._events.get(event.fn_index) != len(event.data):
             raise _RefusedError("The page has no such event.", 400)
+        if self._waiting(visitor_of(scope)) >= MOST_WAITING:
+            raise _RefusedError("You asked for several things that wait for their turn. Wait for them first.", 429)
         sent: dict[str, Any] = event.model_dump() | {"session_hash": _own(scope, event.session_hash)}
         return json.dumps(sent).encode()
 

@@ -1,17 +1,20 @@
 """What happens at each button of the studio: answers for the page's components, faults as messages in the page."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.approved import Approved
 from app.studio import render
 from app.studio.access import visitor_of
 from app.studio.bundle import FORMATS
 from app.studio.downloads import Downloads
 from app.studio.drawing import Drawn, draw
+from app.studio.faults import fault
 from app.studio.pictures import from_text, to_text
 from app.studio.shelf import Offer, Shelf, approved_generators
 from app.studio.uploads import Uploads
@@ -23,7 +26,10 @@ from mlops.gate import MASKS
 from models.registry import GENERATORS
 
 SEED_MOST = 2**32 - 1  # JavaScript has whole numbers up to 2^53
-_STEPS_MOST = 1000
+STEPS_MOST = 1000
+"""Of all generators of one drawing together: a drawing holds up everybody else's."""
+SECONDS_MOST = 60.0
+"""After which a drawing ends if others wait."""
 _FAULTS = {
     "components": "a structure is in several pieces",
     "holes": "a structure has a hole",
@@ -59,13 +65,15 @@ class Desk:
     def __init__(self, shelf: Shelf, scratch: Path):
         self.shelf = shelf
         self.uploads, self.downloads = Uploads(shelf, scratch), Downloads(shelf, scratch)
+        self._drawing: set[str] = set()
+        self.others_wait: Callable[[str], bool] = lambda visitor: False
 
     def opened(self) -> tuple[Any, Any, Any, str, str]:
         """What is offered, generators to choose, an empty mask, what is missing, a first message."""
         try:
             offers = self.shelf.offers()
         except TrackingError as error:
-            return [], _choices([], []), gr.skip(), "", render.message(str(error), "fault")
+            return [], _choices([], []), gr.skip(), "", fault(error)
         generators, gone = approved_generators(offers), render.missing(offers)
         if not generators:
             text = (
@@ -105,7 +113,7 @@ class Desk:
             self._note([(MASKS, origin.number)], {"what": "mask sampled in the studio", "count": 1, "format": "png"})
             return text, origin, render.message(f"Sampled by the mask model from the seed {number}. {_anatomy(text)}")
         except DataError as error:
-            return gr.skip(), gr.skip(), render.message(str(error), "fault")
+            return gr.skip(), gr.skip(), fault(error)
 
     def upload(self, key: object, request: gr.Request) -> tuple[Any, Any, Any, str]:
         """The masks of the file that the visitor sent, the first of them for the editor."""
@@ -114,7 +122,7 @@ class Desk:
             if upload.fault:
                 raise DataError(upload.fault)
         except DataError as error:
-            return gr.skip(), gr.skip(), gr.skip(), render.message(str(error), "fault")
+            return gr.skip(), gr.skip(), gr.skip(), fault(error)
         masks = upload.masks
         first = len(masks) // 2  # the middle of a stack shows most of the heart
         several = f"slice {first + 1} of {len(masks)} with a heart; choose another below. " if len(masks) > 1 else ""
@@ -126,7 +134,7 @@ class Desk:
         try:
             number = _whole(number, "The slice", 1, len(masks)) if masks else 0
         except DataError as error:
-            return gr.skip(), render.message(str(error), "fault")
+            return gr.skip(), fault(error)
         if not masks:
             return gr.skip(), render.message("No mask is uploaded.", "fault")
         mask = masks[number - 1]
@@ -149,23 +157,31 @@ class Desk:
         """An image of each chosen generator: the pictures, the archive of them, what is shown, the models' cards."""
         try:
             labels, number = from_text(mask), _seed(seed)
-            models, count = self._chosen(chosen), _whole(steps or 0, "The number of steps", 0, _STEPS_MOST) or None
+            models, count = self._chosen(chosen), _whole(steps or 0, "The number of steps", 0, STEPS_MOST) or None
+            self._afford(models, count)
+            session = str(request.session_hash)
+            self._drawing.add(session)
+            start = time.monotonic()
             drawn: list[Drawn] = []
             for place, model in enumerate(models):
 
                 def told(done: float, place: int = place, model: str = model) -> None:
+                    if session not in self._drawing:
+                        raise DataError("The page was closed.")
+                    if time.monotonic() - start > SECONDS_MOST and self.others_wait(_visitor(request)):
+                        raise DataError(f"Ended after {SECONDS_MOST:g} s, for others wait: take fewer steps or generators.")
                     progress((place + done) / len(models), desc=f"{model.upper()} draws")
 
                 approved = self.shelf.take(model)
                 drawn.append(draw(approved, labels, number, count, told))
                 self.shelf.take(model)  # raises if it was demoted in the meantime
-            key, shown = self._bundle(drawn, origin if origin.mask == mask else None, request)
-            if shown.versions:
-                about = {"what": "images drawn in the studio", "count": shown.pictures, "format": " and ".join(FORMATS)}
-                self._note(shown.versions, about)
+            source = self._source(origin) if origin.mask == mask else None
+            key, shown = self._hand_out(drawn, source, origin.seed, request)
             page = render.results(drawn)
         except DataError as error:
-            return render.message(str(error), "fault"), render.download(), Shown(), gr.skip()
+            return fault(error), render.download(), Shown(), gr.skip()
+        finally:
+            self._drawing.discard(str(request.session_hash))
         cards = "\n\n---\n\n".join(one.approved.card for one in drawn)
         return page, render.download(key), shown, cards
 
@@ -173,10 +189,11 @@ class Desk:
         try:
             return render.registry_state(self.shelf.root)
         except TrackingError as error:
-            return render.message(str(error), "fault")
+            return fault(error)
 
     def left(self, request: gr.Request) -> None:
-        """The page was closed: nothing that was offered to it stays."""
+        """The page was closed: its drawing ends, and nothing that was offered to it stays."""
+        self._drawing.discard(str(request.session_hash))
         self.downloads.drop(str(request.session_hash))
 
     def _chosen(self, chosen: object) -> list[str]:
@@ -201,20 +218,32 @@ class Desk:
         """
         note_export(self.shelf.root, versions, {**about, "out": "a browser"})
 
-    def _bundle(self, drawn: Sequence[Drawn], origin: Origin | None, request: gr.Request) -> tuple[str | None, Shown]:
-        """The key of an archive of what may be seen, if anything, and what stands for it in the registry."""
+    def _afford(self, models: Sequence[str], count: int | None) -> None:
+        """Raises DataError where the steps of all generators are more than one drawing may take."""
+        steps = sum(count or self.shelf.take(model).steps for model in models)
+        if steps > STEPS_MOST:
+            raise DataError(
+                f"{steps} steps in all, for {', '.join(models)}; one drawing may take {STEPS_MOST}, for others wait. Choose "
+                "fewer generators, or fewer steps."
+            )
+
+    def _source(self, origin: Origin) -> Approved | None:
+        """The mask model that drew a mask; None where another one is approved by now: the mask counts as given."""
+        source = self.shelf.take(MASKS)
+        return source if source.number == origin.number else None
+
+    def _hand_out(
+        self, drawn: Sequence[Drawn], masks: Approved | None, mask_seed: int, request: gr.Request
+    ) -> tuple[str | None, Shown]:
+        """What may be seen is noted, then offered as an archive: its key, if any, and what stands for it in the registry."""
         seen = [one for one in drawn if one.image is not None]
-        source = self.shelf.take(MASKS) if origin else None
-        if source and origin and source.number != origin.number:
-            source = None  # another mask model is approved by now: the mask counts as given
-        versions = [(one.approved.model, one.approved.number) for one in seen]
-        if source:
-            versions.append((MASKS, source.number))
         if not seen:
             return None, Shown()
-        visitor, session = _visitor(request), str(request.session_hash)
-        key = self.downloads.offer(visitor, session, seen, source, origin.seed if origin else 0)
-        return key, Shown(tuple(versions), len(seen))
+        used = [one.approved for one in seen] + ([masks] if masks else [])
+        shown = Shown(tuple((one.model, one.number) for one in used), len(seen))
+        about = {"what": "images drawn in the studio", "count": shown.pictures, "format": " and ".join(FORMATS)}
+        self._note(shown.versions, about)
+        return self.downloads.offer(_visitor(request), str(request.session_hash), seen, masks, mask_seed), shown
 
 
 def _choices(generators: Sequence[Offer], chosen: Sequence[str]) -> Any:

@@ -1,15 +1,19 @@
 """The studio's page: which components it has, where they stand, and which handler of the desk each of them calls."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app.studio import render
+from app.studio.access import visitor_of
 from app.studio.desk import SEED_MOST, Desk, Origin, Shown, new_seed
+from app.studio.faults import handled
 
 LOOK_SECONDS = 15.0
 """How often an open page asks whether what it shows still is approved."""
+_PAGES, _WAITING = 200, 64
 _HERE = Path(__file__).parent
 _HEAD = """
 <h1>SynCMRI studio</h1>
@@ -77,8 +81,22 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Tab("Registry", id="registry") as tab:
                 again = gr.Button("Look again", size="sm", elem_id="again")
                 state = gr.HTML(elem_id="registry-state")
-            gr.on([tab.select, again.click], desk.registry, outputs=state, **_LIGHT)
-    return page.queue(api_open=False, max_size=16)
+            gr.on([tab.select, again.click], handled(desk.registry), outputs=state, **_LIGHT)
+    desk.others_wait = partial(_others_wait, page)
+    page.state_session_capacity = _PAGES  # the states of pages that were left last are kept
+    return page.queue(api_open=False, max_size=_WAITING)
+
+
+def waiting(page: gr.Blocks, visitor: str) -> int:
+    """How many events of a visitor wait for their turn."""
+    queues = page._queue.event_queue_per_concurrency_id.values()
+    return sum(visitor_of(event.request.scope) == visitor for queue in queues for event in list(queue.queue))
+
+
+def _others_wait(page: gr.Blocks, visitor: str) -> bool:
+    """Whether somebody else waits for a network."""
+    queue = page._queue.event_queue_per_concurrency_id.get(_ALONE["concurrency_id"])
+    return queue is not None and any(visitor_of(event.request.scope) != visitor for event in list(queue.queue))
 
 
 def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
@@ -107,27 +125,32 @@ def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
                 download = gr.HTML(render.download(), elem_id="download")
             with gr.Accordion("Model cards of what is shown", open=False):
                 cards = gr.Markdown("Draw an image first.")
-    page.load(desk.opened, outputs=[offered, generators, editor, missing, results], **_LIGHT)
+    page.load(handled(desk.opened), outputs=[offered, generators, editor, missing, results], **_LIGHT)
     gr.Timer(LOOK_SECONDS).tick(
-        desk.looked_again,
+        handled(desk.looked_again),
         [offered, generators, shown],
         [offered, generators, missing, results, download, shown],
         **_LIGHT,
     )
-    sample.click(desk.sample, mask_seed, [editor, origin, note], **_ALONE)
-    upload.input(desk.upload, upload, [editor, uploaded, slices, note], **_OWN)
-    slices.release(desk.choose, [uploaded, slices], [editor, note], **_LIGHT)
-    editor.input(desk.painted, editor, note, **_LIGHT)
+    sample.click(handled(desk.sample), mask_seed, [editor, origin, note], **_ALONE)
+    upload.input(handled(desk.upload), upload, [editor, uploaded, slices, note], **_OWN)
+    slices.release(handled(desk.choose), [uploaded, slices], [editor, note], **_LIGHT)
+    editor.input(handled(desk.painted), editor, note, **_LIGHT)
     another.click(new_seed, outputs=seed, **_LIGHT)
     draw.click(
-        desk.draw,
+        handled(desk.draw),
         [editor, generators, seed, steps, origin],
         [results, download, shown, cards],
         show_progress_on=results,
         **_ALONE,
     )
     overlay.change(None, overlay, js=_OVERLAY, api_visibility="private")
-    page.unload(desk.left)
+    page.unload(handled(desk.left))
+
+
+def forget(page: gr.Blocks) -> None:
+    """Let go of what Gradio notes of every event for its monitor, which is off; the notes would grow without end."""
+    page._queue.event_analytics.clear()
 
 
 def events(page: gr.Blocks) -> dict[int, int]:

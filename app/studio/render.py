@@ -1,5 +1,6 @@
 """The studio's own pieces of HTML: what was drawn, messages, the registry's state."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from mlops.connection import Tracking, connect, explained
 from mlops.lineage import WITHDRAWN
 from mlops.promotion import REFUSED
 
+_PASSWORD = re.compile(r"//[^/\s]*@")
+_FOLDERS = re.compile(r"(?<![\w:/.])(?:file:|\w+:)?/+(?:[^\s/'\",;:()<>]+/)+[^\s'\",;:()<>]*")
 _NAMES = {LV: "Left ventricle", MYO: "Myocardium", RV: "Right ventricle"}
 _PAGES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -111,8 +114,13 @@ def _page(name: str, **values: Any) -> str:
     return _PAGES.get_template(f"{name}.html.j2").render(**values)
 
 
+def plain(text: str) -> str:
+    """A sentence without what is the server's own: passwords in addresses, and where its files lie."""
+    return _FOLDERS.sub("(a file of the server)", _PASSWORD.sub("//", text))
+
+
 def _day(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-_PAGES.filters["day"] = _day
+_PAGES.filters |= {"day": _day, "plain": plain}

@@ -1,6 +1,7 @@
 """The studio as a web server of this machine alone: the page, the report, and no way out to another host."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -22,30 +23,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.studio import render
 from app.studio.access import UPLOAD, PageRequests, visitor_of, with_visitors
 from app.studio.desk import Desk
-from app.studio.page import LOOK_SECONDS, build, css, events, theme
+from app.studio.page import LOOK_SECONDS, build, css, events, forget, theme, waiting
 from app.studio.shelf import Shelf
 from cmr.errors import DataError
 
+log = logging.getLogger(__name__)
 _OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
-_NO_REPORT = "There is no report yet: reports/report.html is written at the end of `syncmri run`."
+_NO_REPORT = "There is no report for release yet: `syncmri run` writes reports/release/report.html at its end."
 
 
 def make_app(root: Path, scratch: Path) -> ASGIApp:
     """The studio of the project at ``root``; ``scratch`` is a folder for uploads and downloads."""
     desk = Desk(Shelf(root), scratch)
     page = build(desk)
-    return _OwnOnly(with_visitors(PageRequests(program(desk, page, scratch), events(page))))
+    return _OwnOnly(with_visitors(PageRequests(program(desk, page, scratch), events(page), partial(waiting, page))))
 
 
 def program(desk: Desk, page: gr.Blocks, scratch: Path) -> FastAPI:
     """The page's program with all of Gradio's routes; :class:`PageRequests` stands between it and the network."""
     os.environ["GRADIO_TEMP_DIR"] = str(scratch)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=partial(_swept, desk))
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=partial(_swept, desk, page))
 
     @app.get("/report")
     def report() -> Response:
         """Read anew each time: the next run replaces it."""
-        path = desk.shelf.root / "reports" / "report.html"
+        path = desk.shelf.root / "reports/release/report.html"
         return HTMLResponse(path.read_text(encoding="utf-8") if path.is_file() else render.message(_NO_REPORT))
 
     @app.post(UPLOAD)
@@ -82,17 +84,25 @@ def program(desk: Desk, page: gr.Blocks, scratch: Path) -> FastAPI:
 
 
 @asynccontextmanager
-async def _swept(desk: Desk, _: FastAPI) -> AsyncIterator[None]:
+async def _swept(desk: Desk, page: gr.Blocks, _: FastAPI) -> AsyncIterator[None]:
     """While the server runs, what may no longer be downloaded is removed."""
 
     async def sweep() -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(desk.downloads.sweep)
+            forget(page)
+            await asyncio.to_thread(_tidy, desk)
 
     sweeping = asyncio.create_task(sweep())
     yield
     sweeping.cancel()
+
+
+def _tidy(desk: Desk) -> None:
+    try:
+        desk.downloads.sweep()
+    except Exception:
+        log.exception("downloads could not be looked through; the next time is in %g s", LOOK_SECONDS)
 
 
 def serve(root: Path, host: str, port: int) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.approved import ApprovalWatch, Approved, NotApprovedError, load_approved
 from app.conditions import given_masks
 from cmr.errors import DataError
+from cmr.limit import FOREIGN
 from mlops import registry
 from mlops.approvals.current import approved_now
 from mlops.connection import Tracking, TrackingError, connect, explained
@@ -123,7 +124,7 @@ class Shelf:
         """
         try:
             size, pixel_mm = self.grid()
-            return given_masks(path, size, pixel_mm)
+            return given_masks(path, size, pixel_mm, FOREIGN)
         except DataError as error:
             raise DataError(str(error).replace(str(path), name)) from None
 

@@ -16,8 +16,9 @@ from app.studio.access import TooLargeError, body_parts, visitor_of
 from app.studio.pictures import to_text
 from app.studio.shelf import Shelf
 from cmr.errors import DataError
+from cmr.limit import FOREIGN
 
-LARGEST = 64 << 20
+LARGEST = FOREIGN.bytes
 """Bytes of a file."""
 _SUFFIXES = (".nii.gz", ".nii", ".png")
 _KEPT, _AT_ONCE = 100, 8

@@ -2,16 +2,19 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
-from app.studio.access import LARGEST_REQUEST
+from app.studio import render
+from app.studio.access import LARGEST_REQUEST, MOST_WAITING
 from app.studio.pictures import to_text
 from app.studio.server import program
 from mlops.promotion import demote, promote
@@ -291,3 +294,86 @@ def test_a_download_dies_with_the_approval(
     assert "approved" in answer.text or "consent" in answer.text
     assert not _archive(studio, link).exists()
     assert visitor.get(f"/{link}").status_code == 404
+
+
+def test_nobody_fills_the_queue_alone(studio: Studio) -> None:
+    with Visitor(studio.address) as greedy, Visitor(studio.address) as other:
+        for event in ("draw", "sample"):
+            assert greedy.join(studio.events[event], _long(event)).status_code == 200
+        refused = [greedy.join(studio.events["draw"], _long("draw")).status_code for _ in range(20)]
+        assert refused.count(429) >= 20 - MOST_WAITING
+        start = time.monotonic()
+        assert "plausible" in other.ask(studio.events["painted"], [to_text(HEART)])[0]
+        assert time.monotonic() - start < 10
+        with greedy.stream("GET", f"/gradio_api/heartbeat/{greedy.session}") as heartbeat:
+            lines = heartbeat.iter_lines()
+            next(lines)
+        greedy.answers()
+
+
+def _long(event: str) -> list[Any]:
+    return [to_text(HEART), ["ddpm"], 4, 300, None] if event == "draw" else [4]
+
+
+def test_many_sessions_and_events_take_little_memory(studio: Studio) -> None:
+    process = psutil.Process()
+    with Visitor(studio.address) as visitor:
+        visitor.ask(studio.events["painted"], [""])
+        before = process.memory_info().rss
+        for number in range(1000):
+            assert visitor.join(studio.events["painted"], [""], session_hash=f"s{number}").status_code in (200, 429, 503)
+    assert process.memory_info().rss - before < 100 << 20
+
+
+def test_an_unexpected_fault_is_told_by_a_number_and_logged(
+    studio: Studio, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(*_: Any) -> None:
+        raise RuntimeError(f"secret of {studio.scratch}")
+
+    monkeypatch.setattr(studio.desk.shelf, "take", break_down)
+    assert visitor.join(studio.events["draw"], [to_text(HEART), ["ddpm"], 4, 3, None]).status_code == 200
+    told = json.dumps(visitor.answers())
+    assert "secret" not in told
+    number = re.search(r"under fault (\w+)", told)[1]
+    assert f"fault {number} in the studio" in caplog.text
+    assert "RuntimeError: secret of" in caplog.text
+
+
+@pytest.mark.parametrize("uri", ["http://user:secret@127.0.0.1:9", "sqlite:////proc/secret/mlflow.db"])
+def test_the_registry_s_address_is_the_server_s_own(
+    studio: Studio, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(studio.desk.shelf, "_answered", -1e9)
+    monkeypatch.setattr(studio.desk.shelf, "_held", {})
+    calls = {"opened": [], "registry": [], "sample": [4], "draw": [to_text(HEART), ["ddpm"], 4, 3, None]}
+    for event, data in calls.items():
+        assert visitor.join(studio.events[event], data).status_code == 200
+        told = json.dumps(visitor.answers())
+        assert "secret" not in told
+        assert "cannot be used now" in told, (event, told)
+
+
+def test_only_the_report_for_release_is_shown(studio: Studio, visitor: Visitor, approved_project: Path) -> None:
+    inner, release = approved_project / "reports/report.html", approved_project / "reports/release/report.html"
+    inner.write_text("patient and slice")
+    release.unlink(missing_ok=True)
+    answer = visitor.get("/report").text
+    assert "patient and slice" not in answer
+    assert "no report for release yet" in answer
+    release.parent.mkdir(exist_ok=True)
+    release.write_text("figures")
+    assert visitor.get("/report").text == "figures"
+    release.unlink()
+    inner.unlink()
+
+
+def test_paths_and_passwords_are_taken_out_of_what_is_told() -> None:
+    for text in ("in /srv/house/mlflow.db:", "at sqlite:////srv/house/mlflow.db", "'/srv/house/x' is", "file:///srv/house/x"):
+        assert "house" not in render.message(text)
+    for text in ("http://user:secret@host:5000/x", "postgresql://user:se:cr@secret@db/mlflow"):
+        assert "secret" not in render.message(text)
+    for text in ("models:/syncmri-fm@approved does not exist", "20 × 32 pixels / 3", "1/2/3"):
+        assert text in render.message(text)

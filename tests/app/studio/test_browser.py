@@ -28,7 +28,8 @@ PATIENCE_MS = 60_000  # a machine may be busy; and so long may a demotion take t
 def address(approved_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from app.studio.server import make_app
 
-    report = approved_project / "reports/report.html"
+    report = approved_project / "reports/release/report.html"
+    report.parent.mkdir(exist_ok=True)
     report.write_text("<!doctype html><html lang='en'><title>Report</title><h1>Nine figures</h1></html>")
     server = uvicorn.Server(uvicorn.Config(make_app(approved_project, tmp_path_factory.mktemp("scratch")), port=0))
     thread = threading.Thread(target=server.run)

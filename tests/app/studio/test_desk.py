@@ -108,6 +108,16 @@ def test_drawing_shows_every_chosen_generator(desk: Desk, tmp_path: Path) -> Non
         ((to_text(HEART), ["ddpm"], -1, 0), "whole number"),
         ((to_text(HEART), ["ddpm"], SEED_MOST + 1, 0), "whole number"),
         ((to_text(HEART), ["ddpm"], 4, 5000), "0 to 1000"),
+        ((to_text(HEART), ["ddpm", "ldm"], 4, 501), "1002 steps in all, for ddpm, ldm; one drawing may take 1000"),
+        ((to_text(HEART), "ddpm", 4, 0), "at least one generator"),
+        ((to_text(HEART), ["ddpm"], 4, 2.5), "number of steps"),
+        ((to_text(HEART), ["ddpm"], 4, -1), "number of steps"),
+        ((to_text(HEART), ["ddpm"], 4, "10"), "number of steps"),
+        ((to_text(HEART), ["ddpm"], 4, ["10"]), "number of steps"),
+        ((to_text(HEART), ["ddpm"], float("inf"), 0), "whole number"),
+        (("1" * 600**2, ["ddpm"], 4, 0), "S at most 512"),
+        ((["1"], ["ddpm"], 4, 0), "0 characters"),
+        ((to_text(HEART), ["masks"], 4, 0), "no generator called"),
         ((to_text(HEART), ["fm"], 4, 0), "models:/syncmri-fm@approved does not exist"),
         ((to_text(HEART), ["gan"], 4, 0), "gan"),
         (("77", ["ddpm"], 4, 0), "2 characters"),
@@ -119,6 +129,28 @@ def test_a_request_that_cannot_be_met_is_explained(desk: Desk, arguments: tuple,
     assert expected in page
     assert button == render.download()
     assert shown == Shown()
+
+
+def test_a_generator_that_is_named_often_draws_once(desk: Desk) -> None:
+    page, *_ = desk.draw(to_text(HEART), ["ddpm"] * 30, 4, 40, Origin(), asking(), _quiet)
+    assert re.findall(r'data-model="(\w+)"', page) == ["ddpm"]
+
+
+def test_a_drawing_ends_with_its_page(desk: Desk) -> None:
+    def leave(done: float, **_: Any) -> None:
+        desk.left(asking())
+
+    page, button, shown, _ = desk.draw(to_text(HEART), ["ddpm", "ldm"], 4, 3, Origin(), asking(), leave)
+    assert "The page was closed" in page
+    assert (button, shown) == (render.download(), Shown())
+
+
+def test_a_long_drawing_ends_where_others_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.studio.desk.SECONDS_MOST", 0.0)
+    asked = to_text(HEART), ["ddpm"], 4, 3, Origin(), asking(), _quiet
+    assert 'data-model="ddpm"' in desk.draw(*asked)[0]
+    monkeypatch.setattr(desk, "others_wait", lambda visitor: visitor == "visitor")
+    assert "others wait" in desk.draw(*asked)[0]
 
 
 def test_a_near_copy_is_not_in_the_page(drawn: Drawn) -> None:
@@ -189,7 +221,7 @@ def test_strokes_are_judged(desk: Desk) -> None:
 
 
 def test_what_is_taken_away_has_its_datasheet(desk: Desk, drawn: Drawn) -> None:
-    key, shown = desk._bundle([drawn], Origin(to_text(HEART), 9, 1), asking())
+    key, shown = desk._hand_out([drawn], desk.shelf.take("masks"), 9, asking())
     assert key is not None
     with zipfile.ZipFile(io.BytesIO(desk.downloads.content("visitor", key))) as opened:
         names = set(opened.namelist())
@@ -229,10 +261,10 @@ def test_what_is_handed_out_is_in_the_lineage_first(
     assert len(noted("mask sampled in the studio")) == len(masks) + 1
     monkeypatch.setattr("app.studio.desk.note_export", refuse)
     assert "<img" not in draw(shown)
-    assert "no note can be made" in draw(shown)
+    assert "cannot be used now" in draw(shown)
     mask, _, note = desk.sample(sampled)
     assert not isinstance(mask, str)
-    assert "no note can be made" in note
+    assert "cannot be used now" in note
 
 
 def test_a_demotion_takes_everything_out_of_an_open_page(
@@ -283,6 +315,7 @@ def test_a_registry_that_is_down_is_told(desk: Desk, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert "cannot be used now" in desk.opened()[-1]
     assert "cannot be used now" in desk.registry()
+    assert "127.0.0.1" not in desk.opened()[-1] + desk.registry()
     assert all(update == {"__type__": "update"} for update in desk.looked_again([], [], Shown()))
 
 
