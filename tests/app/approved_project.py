@@ -111,7 +111,9 @@ def network(root: Path, name: str) -> nn.Module:
 
 def _write_params(root: Path, generators: Sequence[str]) -> None:
     made: dict[str, Any] = load_params(root)
-    params = merged(REPOSITORY, "demo")
+    params, paper = merged(REPOSITORY, "demo"), merged(REPOSITORY, "paper")
+    # Untrained, the paper's mask model draws labels everywhere; signed distances without training are no heart at all.
+    params["masks"]["network"], params["masks"]["sampling"] = paper["masks"]["network"], paper["masks"]["sampling"]
     for key, text in TINY.items():
         *parents, last = key.split(".")
         block = params
