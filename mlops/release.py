@@ -165,7 +165,9 @@ def reason_for_release(reason: str) -> str:
 
 
 def error_for_release(error: str) -> str:
-    """The kind of an error without its message, which may name files and patients."""
+    """The kind of an error without its message, which may name files and patients; nothing where there was none."""
+    if not error:
+        return ""
     kind = _ERROR.match(error)
     return kind[0] if kind else reason_for_release(error)
 

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from cmr.store import SliceStore
 from mlops.connection import connect
 from mlops.pipeline_run import pipeline_run
-from mlops.release import FIGURES, params_for_release
+from mlops.release import FIGURES, error_for_release, params_for_release
 from mlops.settings import load_params
 from mlops.sync import sync
 from pipelines.report import held_back, write_report
@@ -227,6 +227,11 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _leaves(below, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", below
+
+
+def test_of_an_error_mlflow_gets_the_kind() -> None:
+    told = [error_for_release(error) for error in (f"DataError: {SECRET}/{PATIENT}: cut short", f"no {PATIENT}", "")]
+    assert told == ["DataError", "the reason is in the in-house report only", ""]
 
 
 def test_every_figure_that_the_report_presents_is_released() -> None:
