@@ -10,6 +10,7 @@ from mlops.connection import flat
 from mlops.gate import MASKS, Nested
 from mlops.licences import PHANTOM, UNKNOWN
 from mlops.records import paper_headlines
+from mlops.release import settings_for_release
 from mlops.settings import load_params, lookup, section
 
 _ROLES = {
@@ -122,7 +123,14 @@ def _use(facts: Facts) -> Iterator[str]:
 
 def _parameters(root: Path, facts: Facts) -> Iterator[str]:
     sampling = {"sampling": lookup(load_params(root), f"{facts.model}.sampling")}
-    values = flat({**facts.record["params"], **sampling, "seed": facts.record["seed"], "run_key": facts.record["run_key"]})
+    values = flat(
+        {
+            **settings_for_release(facts.record["params"]),
+            **sampling,
+            "seed": facts.record["seed"],
+            "run_key": facts.record["run_key"],
+        }
+    )
     yield from _table(["parameter", "value"], ([f"`{key}`", text] for key, text in values.items()))
 
 

@@ -31,7 +31,8 @@ from mlops.house import FILTER, INHOUSE, PATIENTS, seal
 from mlops.licences import licences_of
 from mlops.manifest import write_manifest
 from mlops.records import read_json, read_network
-from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, read_yaml, section
+from mlops.release import figures_for_release, names_in
+from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, load_params, read_yaml, section
 from models.checkpoint import CONFIG, WEIGHTS
 from models.config import ImageSamplingSettings, MaskSamplingSettings
 
@@ -57,7 +58,7 @@ def build_package(root: Path, model: str) -> Path:
         model=model,
         size=stores["train"].size,
         record=record,
-        figures=figures_of(read_json(root / "reports/metrics.json"), model, train_on[0]),
+        figures=figures_of(_released(root), model, train_on[0]),
         licences=licences,
         counts={split: (int(store.index["subject"].nunique()), len(store)) for split, store in stores.items()},
     )
@@ -81,6 +82,12 @@ def build_package(root: Path, model: str) -> Path:
         }
         write_manifest(temporary, about, (MODEL, INHOUSE))
     return folder
+
+
+def _released(root: Path) -> dict[str, Any]:
+    """The project's figures without what could name a patient or a place: a package leaves the house."""
+    metrics, names = read_json(root / "reports/metrics.json"), names_in(load_params(root))
+    return {axis: figures_for_release(metrics.get(axis, {}), names) for axis in ("masks", "fidelity", "utility", "privacy")}
 
 
 def _save_model(root: Path, model: str, folder: Path, facts: Facts) -> None:
