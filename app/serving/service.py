@@ -26,8 +26,8 @@ from app.serving.schemas import (
 )
 from cmr.errors import DataError
 from mlops.connection import TrackingError
+from mlops.exports import note_export
 from mlops.gate import MASKS
-from mlops.lineage import note_export
 from mlops.registry import registered_name
 
 Batch = Callable[[threading.Event], NDArray]

@@ -29,9 +29,9 @@ from app.serving.service import Limits, ModelService
 from cmr.errors import DataError
 from evaluation.privacy.guard import build_guard
 from mlops.connection import TrackingError
-from mlops.lineage import lineage
+from mlops.exports import exports
 from mlops.promotion import demote, promote
-from tests.app.approved_project import PATIENT, SIZE, consent_withdrawn
+from tests.app.approved_project import SIZE, consent_withdrawn
 from tests.app.serving.malformed import IMAGES, MASKS, heart, malformed, npy, one_hot
 from tests.app.serving.running import running
 
@@ -294,8 +294,7 @@ SECRET = "postgresql://mlflow:hunter2@db/mlflow /srv/project/mlflow.db"
 
 
 def _last_note(root: Path) -> dict[str, Any]:
-    found = [about for _, about in lineage(root, PATIENT).exports if about.get("what") == "REST answer"]
-    return dict(max(found, key=lambda about: about["when"]))
+    return dict([one.about for one in exports(root) if one.about.get("what") == "REST answer"][-1])
 
 
 def _raising(error: Exception) -> Any:
