@@ -12,6 +12,7 @@ from app.evaluate import app as evaluate_app
 from app.generate import generate
 from app.keys import keys_app
 from app.serve import serve
+from app.server_options import users_app
 from app.studio.command import studio
 from app.tune_commands import tune_app
 from cmr.errors import DataError
@@ -38,6 +39,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(tune_app, name="tune")
 app.add_typer(keys_app, name="keys")
+app.add_typer(users_app, name="users")
 
 
 def _version(wanted: bool) -> None:

@@ -1,6 +1,9 @@
 """The REST API: its routes, and which fault gives which status."""
 
 import asyncio
+import json
+import logging
+import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -8,98 +11,143 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPBasic, HTTPBearer
 from starlette.exceptions import HTTPException as AnyHTTPException
-from starlette.types import ASGIApp
+from starlette.requests import ClientDisconnect
 
 from app.approved import NotApprovedError
-from app.serving.bodies import BYTES_A_PIXEL, Fault, Images, ImagesRequest, Masks, MasksRequest, ModelState
-from app.serving.desk import Desk, Limits, Turns
-from app.serving.door import Door
-from cmr.errors import DataError
+from app.hosting import who_asks
+from app.serving.bodies import BodyReader, body_schema, most_bytes
+from app.serving.queue import CLIENT_GONE, InferenceQueue
+from app.serving.schemas import Fault, Images, ImagesRequest, Masks, MasksRequest, ModelState, RefusedError
+from app.serving.service import Limits, ModelService, UnnotedError
 from mlops.connection import TrackingError
 from mlops.gate import MASKS
 
-_OTHER_BYTES = 1 << 16  # of a body that are no masks
+_HEALTH_SECONDS = 1.0
 _FAULTS_TOLD = 5
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "Not readable as JSON"},
-    401: {"model": Fault, "description": "No token, or another one"},
+    401: {"model": Fault, "description": "No login, or a wrong one"},
+    403: {"model": Fault, "description": "Sent by a page of another server"},
     404: {"model": Fault, "description": "No such model here"},
     409: {"model": Fault, "description": "The version is no longer approved"},
+    411: {"model": Fault, "description": "The body has no Content-Length"},
     413: {"model": Fault, "description": "The body is too large"},
+    415: {"model": Fault, "description": "The body is no plain JSON"},
     422: {"model": Fault, "description": "The request can't be met: what was found and what was expected"},
-    429: {"model": Fault, "description": "Too many requests wait; come again"},
-    503: {"model": Fault, "description": "The registry can't be asked whether the version still is approved"},
+    429: {"model": Fault, "description": "Too many requests wait, or too many logins were wrong; come again"},
+    503: {"model": Fault, "description": "The registry or the lineage can't be reached, so that nothing is given out"},
 }
+_log = logging.getLogger("syncmri.serving")
 
 
-def build_api(desks: Sequence[Desk], limits: Limits, token: str | None) -> ASGIApp:
-    """The API for these models, behind its :class:`Door`."""
-    most_bytes = _OTHER_BYTES + limits.pictures * BYTES_A_PIXEL * max(desk.approved.size for desk in desks) ** 2
+def build_api(services: Sequence[ModelService], limits: Limits, *, login: bool = False) -> FastAPI:
+    """The API for these models; it expects :func:`app.hosting.guarded` around it.
+
+    Args:
+        login: the schema says that a login is needed.
+    """
     api = FastAPI(
         title="SynCMRI",
         version=_own_version(),
         description="Synthetic cardiac MR from approved generators. Near-copies of training slices are withheld.",
         docs_url=None,  # the pages would load their scripts from another host
         redoc_url=None,
+        openapi_url=None,  # it would be rendered anew for each request
         redirect_slashes=False,
-        max_body_size=most_bytes,
         exception_handlers={
             RequestValidationError: _bad_request,
             AnyHTTPException: _told,
             NotApprovedError: _status(409),
             TrackingError: _status(503),
-            DataError: _status(422),
+            UnnotedError: _unnoted,
+            RefusedError: _status(422),
+            ClientDisconnect: _gone,
         },
     )
-    api.include_router(_routes({desk.approved.model: desk for desk in desks}, bool(token)))
-    return Door(api, most_bytes=most_bytes, most_inside=limits.in_flight, token=token)
+    api.include_router(_routes({service.approved.model: service for service in services}, limits, login))
+    schema = json.dumps(api.openapi()).encode()
+    api.add_route("/openapi.json", lambda request: _json(schema), include_in_schema=False)
+    return api
 
 
-def _routes(desks: dict[str, Desk], token: bool) -> APIRouter:
-    router, turns = APIRouter(), Turns()
-    # Says in the schema that a token is needed; the door has asked for it before.
-    closed = APIRouter(prefix="/v1", responses=_FAULTS, dependencies=[Security(HTTPBearer(auto_error=False))] if token else [])
+def _routes(services: dict[str, ModelService], limits: Limits, login: bool) -> APIRouter:
+    router, queue, reader = APIRouter(), InferenceQueue(limits.in_flight), BodyReader()
+    # Says in the schema that a login is needed; it has been asked for before.
+    schemes = [Security(HTTPBearer(auto_error=False)), Security(HTTPBasic(auto_error=False))]
+    closed = APIRouter(prefix="/v1", responses=_FAULTS, dependencies=schemes if login else [])
+    health_of = {model: _Health(service) for model, service in services.items()}
 
     @router.get("/health")
     async def health(response: Response) -> dict[str, str]:
         """Each model and whether it is served; 503 where none is."""
-        reasons = await asyncio.gather(*(asyncio.to_thread(desk.still_approved) for desk in desks.values()))
+        reasons = await asyncio.gather(*(one.reason() for one in health_of.values()))
         if all(reasons):
             response.status_code = 503
-        return {model: "not served" if reason else "served" for model, reason in zip(desks, reasons, strict=True)}
+        return {model: "not served" if reason else "served" for model, reason in zip(services, reasons, strict=True)}
 
     @closed.get("/models")
     async def models() -> list[ModelState]:
         """What is served, what it takes, and in which state it is."""
-        return list(await asyncio.gather(*(asyncio.to_thread(desk.state) for desk in desks.values())))
+        return list(await asyncio.gather(*(asyncio.to_thread(_state, service) for service in services.values())))
 
-    def desk_of(model: str) -> Desk:
-        if model not in desks:
-            raise HTTPException(404, f"no model '{model[:40]}' is served here; there are: {', '.join(desks)}")
-        return desks[model]
+    def service_of(model: str) -> ModelService:
+        if model not in services:
+            raise HTTPException(404, f"no model '{model[:40]}' is served here; there are: {', '.join(services)}")
+        return services[model]
 
-    if MASKS in desks:
+    if MASKS in services:
 
-        @closed.post(f"/models/{MASKS}/masks", response_model=Masks)
-        async def draw_masks(request: Request, asked: MasksRequest) -> Response:
+        @closed.post(f"/models/{MASKS}/masks", response_model=Masks, openapi_extra=body_schema(MasksRequest))
+        async def draw_masks(request: Request) -> Response:
             """Draw masks."""
-            desk = desks[MASKS]
-            desk.check_count(asked)
-            return _json(await turns.take(request, lambda stop: desk.masks(asked, stop)))
+            service, who = services[MASKS], who_asks(request)
+            queue.check_room(who)
+            asked, _ = await reader.read(request, MasksRequest, most_bytes(service), (0, 0), service.check_count)
+            batches = await queue.draw(request, who, service.mask_batches(asked))
+            return _json(await asyncio.to_thread(service.masks_answer, asked, batches, who))
 
-    @closed.post("/models/{model}/images", response_model=Images)
-    async def draw_images(request: Request, model: str, asked: ImagesRequest) -> Response:
+    @closed.post("/models/{model}/images", response_model=Images, openapi_extra=body_schema(ImagesRequest))
+    async def draw_images(request: Request, model: str) -> Response:
         """Draw one image for each mask."""
-        desk = desk_of(model)
+        service, who = service_of(model), who_asks(request)
         if model == MASKS:
             raise HTTPException(404, "the model 'masks' draws masks, not images: POST /v1/models/masks/masks")
-        masks = await asyncio.to_thread(desk.read_masks, asked)
-        return _json(await turns.take(request, lambda stop: desk.images(asked, masks, stop)))
+        queue.check_room(who)
+        largest = (limits.pictures, service.approved.size)
+        asked, masks = await reader.read(request, ImagesRequest, most_bytes(service), largest, service.read_masks)
+        batches = await queue.draw(request, who, service.image_batches(asked, masks))
+        return _json(await asyncio.to_thread(service.images_answer, asked, batches, who))
 
     router.include_router(closed)
     return router
+
+
+class _Health:
+    """Whether a model is served. A registry that is slow does not hold the answer up: the last state known is told then."""
+
+    def __init__(self, service: ModelService):
+        self._service = service
+        self._last: str | None = None
+        self._asking: asyncio.Task[str | None] | None = None
+
+    async def reason(self) -> str | None:
+        """None, or why not."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(asyncio.to_thread(self._service.still_approved))
+            self._asking.add_done_callback(self._told)
+        await asyncio.wait({self._asking}, timeout=_HEALTH_SECONDS)
+        return self._last
+
+    def _told(self, asked: asyncio.Task[str | None]) -> None:
+        self._asking = None
+        self._last = "cannot be known" if asked.cancelled() or asked.exception() else asked.result()
+
+
+def _state(service: ModelService) -> ModelState:
+    state = service.state()
+    return state.model_copy(update={"reason": _public(state.reason)}) if state.reason else state
 
 
 def _json(content: bytes) -> Response:
@@ -110,7 +158,10 @@ async def _bad_request(request: Request, error: Exception) -> JSONResponse:
     """Without what was sent: it may be megabytes, or hold what JSON can't."""
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
-    told = [f"{'.'.join(str(part)[:40] for part in fault['loc'])}: {fault['msg'][:200]}" for fault in faults[:_FAULTS_TOLD]]
+    told = [
+        f"{'.'.join(str(part)[:40] for part in fault['loc']) or 'body'}: {fault['msg'][:200]}"
+        for fault in faults[:_FAULTS_TOLD]
+    ]
     more = [f"and {len(faults) - _FAULTS_TOLD} more"] if len(faults) > _FAULTS_TOLD else []
     return JSONResponse({"detail": "; ".join(told + more)}, 400 if faults[0]["type"] == "json_invalid" else 422)
 
@@ -120,11 +171,26 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
 
+async def _unnoted(request: Request, error: Exception) -> JSONResponse:
+    _log.error("Nothing is given out, since the lineage can't be written: %s", _public(str(error)))
+    return JSONResponse({"detail": "the lineage can't be written now, and without it nothing is given out; come again"}, 503)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
 def _status(status: int) -> Any:
     async def told(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status)
+        return JSONResponse({"detail": _public(str(error))}, status)
 
     return told
+
+
+def _public(message: str) -> str:
+    """A message without addresses, which may hold a password, and without paths of this machine."""
+    message = re.sub(r"\b[a-z][a-z0-9+.-]*://\S+", "[address]", message, flags=re.IGNORECASE)
+    return re.sub(r"(?<![\w:/.@-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+[^\s'\"]*", "[path]", message)
 
 
 def _own_version() -> str:

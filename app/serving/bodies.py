@@ -1,209 +1,91 @@
-"""What goes over the wire: the bodies of requests and answers, and arrays in JSON."""
+"""Reads the JSON of requests without holding up or filling the server: sizes first, and one body at a time."""
 
-import base64
-import binascii
-import io
-import math
-from tokenize import TokenError
-from typing import Annotated, Any, Literal
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
-from app.approved import SEED_LIMIT
-from cmr.errors import DataError
-from cmr.labels import BACKGROUND, CLASSES
+from app.serving.schemas import BYTES_A_PIXEL, RefusedError
+from app.serving.service import ModelService
+from cmr.labels import CLASSES
+from mlops.gate import MASKS
 
-Format = Literal["list", "npy", "png"]
-BYTES_A_PIXEL = 48  # of a mask in the wordiest form that is taken: one-hot float64 in base64, or "0.0, " four times a pixel
-_GREATEST_GUIDANCE = 100.0
+M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R")
 
-Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT, description="The same seed gives the same pictures.")]
-Steps = Annotated[
-    int | None, Field(ge=1, description="Of the sampler; those that the model's figures were measured with, unless given.")
-]
-FormatField = Annotated[
-    Format,
-    Field(description="list: nested lists, images to 4 decimals; npy: one base64 .npy, in full; png: a base64 PNG each."),
-]
+_OTHER_BYTES = 64 << 10  # of a body that are no masks
+_OTHER_PARTS = 1000  # lists, texts and values that are no masks
+_MOST_WAITING = 64 << 20  # bytes of whole bodies that wait to be parsed, together
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    seed: Seed = 0
-    steps: Steps = None
-    format: FormatField = "list"
+def most_bytes(service: ModelService) -> int:
+    """Of a body for a model."""
+    pictures = 0 if service.approved.model == MASKS else service.limits.pictures
+    return _OTHER_BYTES + pictures * BYTES_A_PIXEL * service.approved.size**2
 
 
-class ImagesRequest(_Request):
-    """Masks to draw images for."""
-
-    masks: Annotated[
-        list[Any] | str,
-        Field(
-            description="Labels (N, S, S): 0 background, 1 LV, 2 MYO, 3 RV; or one-hot (N, 4, S, S). Nested lists, or the "
-            "base64 of a .npy file.",
-        ),
-    ]
-    guidance: Annotated[
-        float | None,
-        Field(ge=0, le=_GREATEST_GUIDANCE, description="Of the mask, 1: none; that of the model's figures, unless given."),
-    ] = None
+def body_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """The part of OpenAPI that describes a body which the route reads itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
 
 
-class MasksRequest(_Request):
-    """How many masks to draw."""
+class BodyReader:
+    """Parses bodies in a thread, one at a time, so that large ones neither stop the server nor add up."""
 
-    count: Annotated[int, Field(ge=1)] = 1
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parsing")
+        self._waiting = 0
 
+    async def read(
+        self, request: Request, kind: type[M], most: int, masks: tuple[int, int], check: Callable[[M], R]
+    ) -> tuple[M, R]:
+        """A request's body, and what ``check`` makes of it in the thread. The body's masks are let go.
 
-class Drawn(BaseModel):
-    """What was drawn, but for near-copies of what the model was trained on.
+        Args:
+            most: bytes of the body.
+            masks: pictures, and pixels along a side, of the largest masks that the body may hold.
 
-    ``rows`` are the numbers, from 0, of the pictures that are here; ``withheld`` those of the others, which another seed draws
-    otherwise.
-    """
-
-    model: str
-    version: int
-    approved_by_override: str | None
-    licences: list[str]
-    sampler: str
-    steps: int
-    seed: int
-    seeds: list[int]
-    rows: list[int]
-    withheld: list[int]
-
-
-class Images(Drawn):
-    """Images (rows, S, S) in [-1, 1]; as PNG 0 to 255."""
-
-    images: list[Any] | str
-
-
-class Masks(Drawn):
-    """Label maps (rows, S, S): 0 background, 1 LV, 2 MYO, 3 RV; as PNG the grey levels 0 to 3."""
-
-    masks: list[Any] | str
-
-
-class ModelState(BaseModel):
-    """A model that is served: its version, what it takes, and whether it still may be used."""
-
-    model: str
-    registered_as: str
-    version: int
-    approved: bool
-    reason: str | None
-    approved_by_override: str | None
-    licences: list[str]
-    size: int
-    pixel_mm: float
-    input: str
-    output: str
-    sampler: str
-    steps: int
-    most_steps: int
-    most_pictures: int
+        Raises:
+            HTTPException: 413 or 415; 429 where too many other bodies wait.
+            RequestValidationError: the JSON is none, or not what ``kind`` says.
+            Whatever ``check`` raises.
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise HTTPException(415, "the body's Content-Type is another one; expected application/json")
+        length = int(request.headers.get("content-length", "0"))  # app.hosting has checked that it is a number
+        if length > most:
+            raise HTTPException(413, f"a body of {length} bytes; expected at most {most}")
+        body = await request.body()
+        if self._waiting and self._waiting + len(body) > _MOST_WAITING:
+            raise HTTPException(429, "many requests are being read; come again in some seconds", {"Retry-After": "5"})
+        self._waiting += len(body)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, _parse, body, kind, masks, check)
+        finally:
+            self._waiting -= len(body)
 
 
-class Fault(BaseModel):
-    """What was found, what was expected, what to do."""
-
-    detail: str
-
-
-def read_masks(given: list[Any] | str, size: int, most: int) -> NDArray[np.uint8]:
-    """The masks of a request as labels (N, S, S).
-
-    Args:
-        given: nested lists or the base64 of a .npy file, of labels (N, S, S) or one-hot (N, 4, S, S).
-        size: S.
-        most: pictures a request.
-
-    Raises:
-        DataError: anything else, masks without a heart among them.
-    """
-    array = _from_npy(given) if isinstance(given, str) else _from_lists(given)
-    if array.ndim < 3 or array.shape[1:] not in [(size, size), (CLASSES, size, size)]:
-        expected = f"(N, {size}, {size}) labels or (N, {CLASSES}, {size}, {size}) one-hot"
-        raise DataError(f"masks: shape {_shown(array.shape)}; expected {expected}")
-    if not 1 <= len(array) <= most:
-        raise DataError(f"masks: {len(array)} of them; expected 1 to {most} a request")
-    if not np.isfinite(array).all():
-        raise DataError("masks: some values are not finite (NaN or infinity)")
-    labels = _labels(array) if array.ndim == 3 else _of_one_hot(array)
-    if len(empty := np.flatnonzero((labels == BACKGROUND).all(axis=(1, 2)))):
-        raise DataError(f"masks: mask {empty[0]} shows no heart; expected the labels 1 LV, 2 MYO, 3 RV somewhere")
-    return labels
-
-
-def encode(pictures: NDArray, how: Format) -> list[Any] | str:
-    """Images in [-1, 1] or label maps, (N, S, S), as a value of JSON."""
-    if how == "npy":
-        file = io.BytesIO()
-        np.save(file, pictures, allow_pickle=False)
-        return base64.b64encode(file.getvalue()).decode()
-    if how == "png":
-        return [_png(picture) for picture in pictures]
-    return (pictures if pictures.dtype == np.uint8 else pictures.astype(float).round(4)).tolist()
-
-
-def _from_lists(given: list[Any]) -> NDArray:
+def _parse(body: bytes, kind: type[M], masks: tuple[int, int], check: Callable[[M], R]) -> tuple[M, R]:
+    _check_parts(body, *masks)
     try:
-        array = np.asarray(given)
-    except (ValueError, OverflowError) as error:  # rows of different lengths, too deep, or a number of hundreds of digits
-        raise DataError("masks: the lists make no array; expected rows of equal length, of numbers") from error
-    _check_numbers(array.dtype)
-    return array
+        asked = kind.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False, include_url=False, include_context=False)) from None
+    checked = check(asked)
+    if "masks" in kind.model_fields:
+        asked = asked.model_copy(update={"masks": ""})
+    return asked, checked
 
 
-def _from_npy(given: str) -> NDArray:
-    try:
-        file = io.BytesIO(base64.b64decode(given, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise DataError("masks: the text is no base64; expected that of a .npy file") from error
-    # Read by hand: numpy would first make room for whatever shape the header claims.
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, kind = read(file)
-    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
-        raise DataError("masks: not readable as a .npy file (numpy.save with allow_pickle=False)") from error
-    _check_numbers(kind)
-    content = file.read()
-    if any(length < 0 for length in shape) or len(content) != kind.itemsize * math.prod(shape):
-        raise DataError(f"masks: the .npy file claims the shape {_shown(shape)}, which its {len(content)} bytes are not")
-    return np.frombuffer(content, kind).reshape(shape, order="F" if columns_first else "C")
-
-
-def _check_numbers(kind: np.dtype) -> None:
-    if kind.kind not in "iuf":
-        raise DataError("masks: expected numbers only")
-
-
-def _labels(array: NDArray) -> NDArray[np.uint8]:
-    if not np.isin(array, range(CLASSES)).all():
-        raise DataError(f"masks: values from {array.min()} to {array.max()}; expected the labels 0, 1, 2 and 3 only")
-    return array.astype(np.uint8)
-
-
-def _of_one_hot(array: NDArray) -> NDArray[np.uint8]:
-    if not np.isin(array, (0, 1)).all() or not (array.sum(axis=1) == 1).all():
-        raise DataError("masks: not one-hot; expected a single 1 among the four channels of each pixel, and 0 in the others")
-    return array.argmax(axis=1).astype(np.uint8)
-
-
-def _png(picture: NDArray) -> str:
-    grey = picture if picture.dtype == np.uint8 else np.clip(np.rint((picture + 1) * 127.5), 0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(grey).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def _shown(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(str(length)[:12] for length in shape[:6])}{', …' if len(shape) > 6 else ''})"
+def _check_parts(body: bytes, pictures: int, size: int) -> None:
+    """Refuses what would take many times its size in memory: three bytes of JSON make a list of 64."""
+    rows = pictures * CLASSES * (size + 1)
+    for sign, what, most in ((b"[", "lists", rows), (b"{", "mappings", 0), (b'"', "texts", 0), (b",", "values", rows * size)):
+        if (found := body.count(sign)) > most + _OTHER_PARTS:
+            raise RefusedError(
+                f"the body holds {found} {what}; expected masks of at most {pictures} pictures of {size} x {size}"
+            )

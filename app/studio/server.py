@@ -15,11 +15,12 @@ from tempfile import TemporaryDirectory
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
 
 import gradio as gr
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.hosting import Access, host_app
+from app.login import Login
 from app.studio import render
 from app.studio.access import UPLOAD, PageRequests, visitor_of, with_visitors
 from app.studio.desk import Desk
@@ -29,6 +30,7 @@ from cmr.errors import DataError
 
 log = logging.getLogger(__name__)
 _OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+LARGEST_BODY = 65 << 20  # bytes; what each address of the page takes is less
 _NO_REPORT = "There is no report for release yet: `syncmri run` writes reports/release/report.html at its end."
 
 
@@ -105,20 +107,10 @@ def _tidy(desk: Desk) -> None:
         log.exception("downloads could not be looked through; the next time is in %g s", LOOK_SECONDS)
 
 
-def serve(root: Path, host: str, port: int) -> None:
-    """Serve until Ctrl-C.
-
-    Raises:
-        DataError: the address can't be used.
-    """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise DataError(f"{host}:{port} can't be used ({error.strerror}). Take another one with --port.") from error
+def serve(root: Path, listener: socket.socket, access: Access, login: Login) -> None:
+    """Serve until Ctrl-C or SIGTERM; ``listener`` is from :func:`app.hosting.open_listener`."""
     with TemporaryDirectory(prefix="syncmri-studio-") as scratch:
-        uvicorn.run(make_app(root, Path(scratch)), host=host, port=port, log_level="warning")
+        host_app(make_app(root, Path(scratch)), listener, access, login, LARGEST_BODY)
 
 
 class _OwnOnly:
