@@ -130,11 +130,8 @@ _OF_A_GENERATOR = {
 
 
 def sections(params: dict[str, Any]) -> dict[str, Any]:
-    """:data:`SECTIONS` and those of every registered generator that ``params`` names or describes."""
-    from models.registry import (
-        GENERATORS,
-        mask_settings,
-    )  # importing from models brings torch, which most stages can do without
+    """:data:`SECTIONS`, that of the mask model's kind, and those of each registered generator that ``params`` describes."""
+    from models.registry import GENERATORS, mask_settings  # models brings torch, which most stages can do without
 
     generators = params.get("generators")
     named = generators.get("names") if isinstance(generators, dict) else None
