@@ -105,15 +105,21 @@ def network(root: Path, name: str) -> nn.Module:
     params = load_params(root)
     torch.manual_seed(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
     if name == "masks":
-        return mask_model(mask_config(params))
+        return _drawing_something(mask_model(mask_config(params)))
     return generator_class(name)(generator_config(params, name))
+
+
+def _drawing_something(masks: nn.Module) -> nn.Module:
+    """The last layer begins at zero, with which every distance is zero and every mask empty."""
+    with torch.no_grad():
+        for parameter in masks.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return masks
 
 
 def _write_params(root: Path, generators: Sequence[str]) -> None:
     made: dict[str, Any] = load_params(root)
-    params, paper = merged(REPOSITORY, "demo"), merged(REPOSITORY, "paper")
-    # Untrained, the paper's mask model draws labels everywhere; signed distances without training are no heart at all.
-    params["masks"]["network"], params["masks"]["sampling"] = paper["masks"]["network"], paper["masks"]["sampling"]
+    params = merged(REPOSITORY, "demo")
     for key, text in TINY.items():
         *parents, last = key.split(".")
         block = params

@@ -148,7 +148,7 @@ def test_near_copies_are_withheld_drawn_again_and_counted(tmp_path: Path) -> Non
 def _plant(root: Path) -> None:
     """Puts what the models will draw first among what they were trained on."""
     with torch.no_grad():
-        masks = network(root, "masks").eval().sample(SIZE, spawned_seeds(0, 4, 0, 0), sampler="ddpm", steps=3)
+        masks = network(root, "masks").eval().sample(SIZE, spawned_seeds(0, 4, 0, 0), sampler="ancestral", steps=3)
         images = network(root, "ddpm").eval().sample(one_hot(masks), spawned_seeds(0, 4, 1, 0), sampler="dpm++", steps=3)
     training = SliceStore.open(root / "data/cohort/train")
     leaked = training.select(np.arange(3))
