@@ -86,7 +86,7 @@ def build_package(root: Path, model: str) -> Path:
 
 def _released(root: Path) -> dict[str, Any]:
     """The project's figures without what could name a patient or a place: a package leaves the house."""
-    metrics, names = read_json(root / "reports/metrics.json"), names_in(load_params(root))
+    metrics, names = read_json(root / "reports/metrics.json"), {MASKS, *names_in(load_params(root))}
     return {axis: figures_for_release(metrics.get(axis, {}), names) for axis in ("masks", "fidelity", "utility", "privacy")}
 
 
