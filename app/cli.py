@@ -15,7 +15,7 @@ from app.serve import serve
 from app.server_options import users_app
 from app.studio.command import studio
 from app.tune_commands import tune_app
-from cmr.errors import DataError
+from cmr.errors import DataError, without_secrets
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -164,7 +164,9 @@ def _sync(root: Path) -> None:
 
     done = syncing.sync(root)
     sync_studies(root)
-    typer.echo(f"MLflow at {tracking_uri(root)}: {done.networks} networks and {done.figures} figure files are in.")
+    typer.echo(
+        f"MLflow at {without_secrets(tracking_uri(root))}: {done.networks} networks and {done.figures} figure files are in."
+    )
     with explained(root):
         tracking = connect(root)
         versions = [registry.register(tracking, model) for model in registry.packaged(root)]

@@ -93,6 +93,7 @@ def _of_model(model: Approved) -> dict[str, Any]:
         "name": registered_name(model.model),
         "version": model.number,
         "approved_by_override": model.override,
+        "marks": list(model.marks),
         "trained_on": ", ".join(model.train_on),
         "licences": ", ".join(model.licences),
         "package": model.digest,
@@ -106,11 +107,8 @@ def _page(about: Datasheet, provenance: Mapping[str, Any], layout: str) -> Itera
     yield f"# Synthetic cardiac MR: {len(drawn)} short-axis slices with masks\n"
     yield "**No picture here is a scan of a person.** A neural network drew them; they must not be used for a diagnosis.\n"
     for model in about.models:
-        if model.override:
-            yield (
-                f"> **{registered_name(model.model)} {model.number} was approved by override**, although it did not keep the "
-                f"limits of the gate. The reason given: {model.override}\n"
-            )
+        for mark in model.marks:
+            yield f"> **{registered_name(model.model)} {model.number} was {mark}.**\n"
     yield "## Contents\n"
     yield f"{layout}\n"
     yield f"{len(drawn)} slices of {drawn.size} × {drawn.size} pixels of {pixel:g} mm. Slices that show each structure:\n"

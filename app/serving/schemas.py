@@ -75,6 +75,7 @@ class Drawn(BaseModel):
     model: str
     version: int
     approved_by_override: str | None
+    marks: list[str]
     licences: list[str]
     sampler: str
     steps: int
@@ -105,6 +106,7 @@ class ModelState(BaseModel):
     approved: bool
     reason: str | None
     approved_by_override: str | None
+    marks: list[str]
     licences: list[str]
     size: int
     pixel_mm: float

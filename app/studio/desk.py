@@ -103,14 +103,15 @@ class Desk:
         text = f"No longer approved: {', '.join(gone)}. What was drawn with it is not shown any longer."
         return offers, select, missing, render.message(text, "fault"), render.download(), Shown()
 
-    def sample(self, seed: object) -> tuple[Any, Any, str]:
+    def sample(self, seed: object, request: gr.Request) -> tuple[Any, Any, str]:
         """A mask of the mask model for the editor."""
         try:
             number = _seed(seed)
             mask = self.shelf.sample_mask(number)
             text = to_text(mask)
             origin = Origin(text, number, self.shelf.take(MASKS).number)
-            self._note([(MASKS, origin.number)], {"what": "mask sampled in the studio", "count": 1, "format": "png"})
+            about = {"what": "mask sampled in the studio", "count": 1, "format": "png"}
+            self._note([(MASKS, origin.number)], about, request)
             return text, origin, render.message(f"Sampled by the mask model from the seed {number}. {_anatomy(text)}")
         except DataError as error:
             return gr.skip(), gr.skip(), fault(error)
@@ -210,13 +211,13 @@ class Desk:
                 raise DataError(f"There is no generator called '{str(name)[:40]}'. Known: {', '.join(GENERATORS)}.")
         return names
 
-    def _note(self, versions: Sequence[tuple[str, int]], about: Mapping[str, Any]) -> None:
+    def _note(self, versions: Sequence[tuple[str, int]], about: Mapping[str, Any], request: gr.Request) -> None:
         """Every version that had a part in what the page is about to get is told so: ``syncmri lineage`` lists it.
 
         Raises:
             TrackingError: it can't be noted; then nothing is handed out.
         """
-        note_export(self.shelf.root, versions, {**about, "out": "a browser"})
+        note_export(self.shelf.root, versions, {**about, "out": f"a browser, {_person(request)}"})
 
     def _afford(self, models: Sequence[str], count: int | None) -> None:
         """Raises DataError where the steps of all generators are more than one drawing may take."""
@@ -242,7 +243,7 @@ class Desk:
         used = [one.approved for one in seen] + ([masks] if masks else [])
         shown = Shown(tuple((one.model, one.number) for one in used), len(seen))
         about = {"what": "images drawn in the studio", "count": shown.pictures, "format": " and ".join(FORMATS)}
-        self._note(shown.versions, about)
+        self._note(shown.versions, about, request)
         return self.downloads.offer(_visitor(request), str(request.session_hash), seen, masks, mask_seed), shown
 
 
@@ -255,6 +256,12 @@ def _choices(generators: Sequence[Offer], chosen: Sequence[str]) -> Any:
 
 def new_seed() -> int:
     return secrets.randbelow(10_000)
+
+
+def _person(request: gr.Request) -> str:
+    """Who is logged in, or the client's address."""
+    user = request.request.scope.get("user") if request.request else None
+    return str(user.display_name) if user else "nobody is logged in"
 
 
 def _visitor(request: gr.Request) -> str:

@@ -30,11 +30,15 @@ _PAGES = jinja2.Environment(
 
 @dataclass(frozen=True)
 class _Life:
-    """A model in the registry: all its versions, newest first, and what happened to them, newest first."""
+    """A model in the registry: all its versions, newest first, and what happened to them, newest first.
+
+    ``facts``: version -> licences and datasets by its signed statement. Tags in MLflow could be anybody's.
+    """
 
     name: str
     versions: Sequence[registry.Version]
     events: Sequence[Statement]
+    facts: Mapping[int, Mapping[str, Any]]
     withdrawn: Sequence[int]
     override: Mapping[int, str]
 
@@ -96,6 +100,7 @@ def _life(tracking: Tracking, model: str) -> _Life:
         registry.registered_name(model),
         versions,
         chain.history[::-1],
+        {statement.version: statement.about for statement in chain.history if statement.about},
         [one.number for one in versions if one.digest in chain.withdrawn or WITHDRAWN in one.tags],
         {number: statement.override for number, statement in in_force.items() if statement.override},
     )

@@ -161,7 +161,8 @@ def test_a_near_copy_is_not_in_the_page(drawn: Drawn) -> None:
 
 
 def test_an_override_is_marked_and_nothing_it_says_is_taken_for_html(drawn: Drawn) -> None:
-    page = render.results([replace(drawn, approved=replace(drawn.approved, override="<script>alert(1)</script>"))])
+    marks = ("approved by override: <script>alert(1)</script>",)
+    page = render.results([replace(drawn, approved=replace(drawn.approved, marks=marks))])
     assert "approved by override" in page
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
@@ -169,7 +170,7 @@ def test_an_override_is_marked_and_nothing_it_says_is_taken_for_html(drawn: Draw
 
 def test_a_sampled_mask_goes_to_the_editor_with_its_seed(desk: Desk) -> None:
     for seed in range(20):  # an untrained network's masks may be near-copies for its guard
-        mask, origin, note = desk.sample(seed)
+        mask, origin, note = desk.sample(seed, asking())
         if isinstance(origin, Origin):
             assert from_text(mask).shape == (SIZE, SIZE)
             assert origin == Origin(mask, seed, 1)
@@ -251,18 +252,18 @@ def test_what_is_handed_out_is_in_the_lineage_first(
         raise TrackingError("no note can be made")
 
     shown = next(seed for seed in range(20) if "<img" in draw(seed))
-    sampled = next(seed for seed in range(20) if isinstance(desk.sample(seed)[0], str))
+    sampled = next(seed for seed in range(20) if isinstance(desk.sample(seed, asking())[0], str))
     images, masks = noted("images drawn in the studio"), noted("mask sampled in the studio")
     assert images
     assert masks
     draw(shown)
-    desk.sample(sampled)
+    desk.sample(sampled, asking())
     assert len(noted("images drawn in the studio")) == len(images) + 1
     assert len(noted("mask sampled in the studio")) == len(masks) + 1
     monkeypatch.setattr("app.studio.desk.note_export", refuse)
     assert "<img" not in draw(shown)
     assert "cannot be used now" in draw(shown)
-    mask, _, note = desk.sample(sampled)
+    mask, _, note = desk.sample(sampled, asking())
     assert not isinstance(mask, str)
     assert "cannot be used now" in note
 
