@@ -318,15 +318,3 @@ def test_a_registry_that_is_down_is_told(desk: Desk, monkeypatch: pytest.MonkeyP
     assert "cannot be used now" in desk.registry()
     assert "127.0.0.1" not in desk.opened()[-1] + desk.registry()
     assert all(update == {"__type__": "update"} for update in desk.looked_again([], [], Shown()))
-
-
-def test_a_taken_port_is_told(approved_project: Path) -> None:
-    import socket
-
-    from app.studio.server import serve
-
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        with pytest.raises(DataError, match="Take another one with --port"):
-            serve(approved_project, "127.0.0.1", other.getsockname()[1])
