@@ -6,6 +6,7 @@ the new one, never an empty one.
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,8 @@ def whole_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]
     Raises:
         DataError: the disk is full. Whatever was at ``path`` before is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing{path.suffix}")  # two processes may make the same file
+    # Two processes, or threads, may make the same file.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.writing{path.suffix}")
     with _explain_full_disk(path, needed_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from filelock import FileLock
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag
@@ -20,7 +21,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from cmr.errors import DataError
+from cmr.errors import DataError, without_secrets
 from mlops.moved import ARTIFACTS, artifacts_beside, follow_the_folder
 from mlops.settings import section
 
@@ -29,7 +30,8 @@ PARENT = "SYNCMRI_PARENT_RUN_ID"
 LONGEST_PARAM = 500
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 1000, 100  # limits of mlflow's log_batch
 _LOCK_SECONDS = 60.0
-_UNAVAILABLE = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # requests' errors and a lock's timeout are OSErrors
+# requests' errors and a lock's timeout are OSErrors; a client of an object store that is not installed is an ImportError
+_UNAVAILABLE = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
 _NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool")
 
 
@@ -128,6 +130,20 @@ def explained(root: Path) -> Iterator[None]:
             f"MLflow at {tracking_uri(root)} cannot be used now: {reason[:300]} Training and figures are safe on disk; "
             "when it is back, `syncmri sync` brings them in."
         ) from error
+
+
+def refuse_local_artifacts(tracking: Tracking, artifact_uri: str) -> None:
+    """Refuse to write artifacts to a folder of this machine that a server names: who can change the server could choose it.
+
+    Raises:
+        DataError: the tracking server is another one than this project's database, and the place is a local path.
+    """
+    scheme = urlparse(artifact_uri).scheme
+    if tracking_uri(tracking.root).startswith("http") and scheme in ("", "file"):
+        raise DataError(
+            f"MLflow at {without_secrets(tracking_uri(tracking.root))} names a folder of this machine as a place of artifacts; "
+            "nothing is written there. Start the server with --artifacts-destination, or find out who made that experiment."
+        )
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -15,9 +15,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from cmr.errors import DataError
-from cmr.files import whole_folder
+from cmr.files import whole_file, whole_folder
 from mlops.approvals.keys import FOLDER, HOUSE, KeyFileError, keys_folder, read_private, write_private
-from mlops.manifest import file_digest, manifest_digest
+from mlops.manifest import MANIFEST, file_digest, manifest_digest, read_manifest
 
 STORE = "SYNCMRI_INHOUSE"
 INHOUSE = "inhouse"
@@ -64,8 +64,12 @@ def unseal(path: Path) -> bytes:
 
 
 def keep(root: Path, digest: str, source: Path) -> None:
-    """Copy the in-house part of a package, the folder ``source``, into the store, if it is not there."""
+    """Copy the in-house part of a package, the folder ``source``, into the store, and its manifest beside it."""
     place = house_folder(root) / "packages" / digest
+    manifest = place.with_suffix(".json")
+    if not manifest.is_file() or manifest_digest(manifest) != digest:
+        with whole_file(manifest) as temporary:
+            shutil.copyfile(source.parent / MANIFEST, temporary)
     if all((place / name).is_file() and file_digest(place / name) == file_digest(source / name) for name in (FILTER, PATIENTS)):
         return
     with whole_folder(place) as folder:
@@ -90,6 +94,15 @@ def inhouse_files(root: Path, digest: str) -> Path:
         f"MLflow. Copy this folder from the machine that registered the model, set {STORE} to a folder that both share, or "
         "`dvc checkout packages` and register the model here."
     )
+
+
+def known_packages(root: Path) -> dict[str, str]:
+    """Digest of each package that was made in this house -> its model. MLflow has no part in it."""
+    found = {}
+    for path in sorted((house_folder(root) / "packages").glob("*.json")):
+        if manifest_digest(path) == path.stem:
+            found[path.stem] = read_manifest(path).model
+    return found
 
 
 def patients_of(folder: Path) -> dict[str, list[str]]:

@@ -14,10 +14,11 @@ from cmr.store import SliceStore
 from mlops import registry
 from mlops.approvals.keys import person
 from mlops.approvals.statement import Statement
-from mlops.approvals.store import alone, read_chain, take_away
+from mlops.approvals.store import alone, deliver, remembered_chain, take_away
 from mlops.connection import Tracking, TrackingError, connect, explained
 from mlops.exports import Export, exports
 from mlops.faults import nearest
+from mlops.house import inhouse_files, known_packages, patients_of
 from mlops.profiles import exclude as write_excluded
 from mlops.settings import DataSettings, GeneratorsSettings, section
 
@@ -43,6 +44,7 @@ class Lineage:
         versions: the model versions that were trained or chosen on them.
         sets: synthetic sets below ``data``, each with how the scans went into it.
         unknown: the versions of which it is not known here whom they learnt from.
+        packages: model and digest of every package that was trained or chosen on the scans, whatever MLflow's tags say.
         exports: what was handed out from one of the versions.
     """
 
@@ -50,6 +52,7 @@ class Lineage:
     uses: tuple[str, ...]
     versions: tuple[registry.Version, ...]
     unknown: tuple[registry.Version, ...]
+    packages: tuple[tuple[str, str], ...]
     sets: tuple[tuple[str, str], ...]
     exports: tuple[Export, ...]
 
@@ -60,6 +63,9 @@ class Lineage:
         yield from _block("Model versions", [f"{_name(one)}{_state(one)}" for one in self.versions])
         if self.unknown:
             yield from _block("Versions whose patients are not known here", [_name(one) for one in self.unknown])
+        shown = {version.digest for version in self.versions}
+        if hidden := [f"{model}, package {digest[:16]}" for model, digest in self.packages if digest not in shown]:
+            yield from _block("Packages of no version that MLflow shows now", hidden)
         yield from _block("Synthetic sets", [f"{path}: {how}" for path, how in self.sets])
         yield from _block("Exports", [_export(export) for export in self.exports])
 
@@ -77,7 +83,9 @@ def lineage(root: Path, patient: str) -> Lineage:
         versions = _all_versions(tracking)
     trained = [(version, found) for version in versions if (found := _trained_on(tracking, version)) is not None]
     unknown = tuple(version for version in versions if version not in [known for known, _ in trained])
-    return _trace(root, _names(root, patient, {name for _, names in trained for name in names}), trained, unknown)
+    packages = _packages(root)
+    known = {name for _, names in trained for name in names} | {name for _, _, names in packages for name in names}
+    return _trace(root, _names(root, patient, known), trained, unknown, packages)
 
 
 def exclude(root: Path, patient: str) -> Lineage:
@@ -96,16 +104,49 @@ def exclude(root: Path, patient: str) -> Lineage:
     """
     root = root.absolute()
     with alone(root):
+        # Here first: params.yaml and the in-house store count whatever MLflow says, and nobody can change them there.
+        packages = _packages(root)
         try:
-            found = lineage(root, patient)
+            found, down = lineage(root, patient), None
         except TrackingError as error:
-            write_excluded(root, _names(root, patient, set()))
-            raise TrackingError(f"{error} data.excluded names {patient} now; repeat this command then.") from error
+            names = _names(root, patient, {name for _, _, behind in packages for name in behind})
+            found, down = _trace(root, names, [], (), packages), error
         write_excluded(root, found.names)
+        numbers = {version.digest: version.number for version in found.versions}
+        for model, digest in found.packages:
+            if digest not in remembered_chain(root, model).withdrawn:
+                take_away(root, Statement("consent withdrawn", model, numbers.get(digest, 0), digest, person()))
+        if down:
+            raise TrackingError(
+                f"{down} Here {' and '.join(found.names)} is excluded, and the withdrawal counts; repeat this command then."
+            ) from down
+        _show_in_mlflow(root, found)
+    return found
+
+
+def _show_in_mlflow(root: Path, found: "Lineage") -> None:
+    """Bring the statements to MLflow, and tag the versions for people who look there."""
+    try:
         with explained(root):
             tracking = connect(root)
+            for model in {model for model, _ in found.packages}:
+                deliver(tracking, model)
             for version in found.versions:
-                _withdraw(tracking, version)
+                if WITHDRAWN not in version.tags:
+                    now = datetime.now(UTC).isoformat(timespec="seconds")
+                    tracking.client.set_model_version_tag(version.name, str(version.number), WITHDRAWN, now)
+    except DataError as error:
+        print(f"warning: the withdrawal counts here, and MLflow does not show it: {error}", file=sys.stderr)
+
+
+def _packages(root: Path) -> list[tuple[str, str, set[str]]]:
+    """Model, digest and patients of every package that was made in this house."""
+    found = []
+    for digest, model in known_packages(root).items():
+        try:
+            found.append((model, digest, _names_in(patients_of(inhouse_files(root, digest)))))
+        except DataError as error:
+            print(f"warning: whom a package of {model} learnt from can't be read: {error}", file=sys.stderr)
     return found
 
 
@@ -123,17 +164,6 @@ def withdrawn(tracking: Tracking, version: registry.Version, package: str, state
         return True
     excluded = set(section("data", DataSettings, tracking.root).excluded)
     return bool(excluded and excluded & _names_in(registry.patients_behind(tracking, package)))
-
-
-def _withdraw(tracking: Tracking, version: registry.Version) -> None:
-    assert version.digest is not None
-    if version.digest not in read_chain(tracking, version.model).withdrawn:
-        statement = Statement("consent withdrawn", version.model, version.number, version.digest, person())
-        if late := take_away(tracking, statement):
-            print(f"warning: {late}", file=sys.stderr)
-    if WITHDRAWN not in version.tags:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        tracking.client.set_model_version_tag(version.name, str(version.number), WITHDRAWN, now)
 
 
 def _all_versions(tracking: Tracking) -> list[registry.Version]:
@@ -186,14 +216,18 @@ def _trace(
     names: tuple[str, ...],
     trained: list[tuple[registry.Version, set[str]]],
     unknown: tuple[registry.Version, ...],
+    packages: list[tuple[str, str, set[str]]],
 ) -> Lineage:
+    of_patient = {(model, digest) for model, digest, patients in packages if patients & set(names)}
     versions = [version for version, patients in trained if patients & set(names)]
+    of_patient |= {(version.model, version.digest) for version in versions if version.digest}
     run_keys = {version.tags.get("syncmri.run_key", ""): version in versions for version, _ in trained}
     return Lineage(
         names,
         tuple(_uses(root, names)),
         tuple(versions),
         unknown,
+        tuple(sorted(of_patient)),
         tuple(_sets(root, set(names), run_keys)),
         tuple(_exports(root, set(names), {(one.model, one.number): one in versions for one, _ in trained})),
     )

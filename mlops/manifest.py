@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from cmr.errors import DataError
 
 MANIFEST = "manifest.json"
+MOST_BYTES = 4 << 20  # of a manifest
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Manifest:
         data: path of a slice store -> DVC's hash of it, where DVC knows it.
         summary: the package in a sentence or two.
         files: path below the package -> SHA-256.
+        sizes: the same paths -> bytes.
     """
 
     model: str
@@ -41,16 +43,18 @@ class Manifest:
     data: dict[str, str]
     summary: str
     files: dict[str, str]
+    sizes: dict[str, int]
 
 
 def write_manifest(package: Path, about: Mapping[str, object], parts: tuple[str, ...]) -> None:
     """Write ``manifest.json`` into a package of the folders ``parts``.
 
     Args:
-        about: the fields of :class:`Manifest` but ``files``.
+        about: the fields of :class:`Manifest` but ``files`` and ``sizes``.
     """
     files = {name: file_digest(package / name) for name in sorted(_files(package, parts))}
-    manifest = TypeAdapter(Manifest).validate_python({**about, "files": files})
+    sizes = {name: (package / name).stat().st_size for name in files}
+    manifest = TypeAdapter(Manifest).validate_python({**about, "files": files, "sizes": sizes})
     text = json.dumps(asdict(manifest), indent=1, sort_keys=True, ensure_ascii=False)
     (package / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

@@ -4,6 +4,7 @@ The gate judges the figures that the version carries, as far as they still stand
 a signed statement; the alias ``approved`` follows it, and MLflow's tags show it to people.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,7 @@ from mlops.approvals.chain import Chain
 from mlops.approvals.current import project_policy
 from mlops.approvals.keys import person, trusted_signer
 from mlops.approvals.statement import Statement
-from mlops.approvals.store import alone, append, read_chain, take_away
+from mlops.approvals.store import alone, append, deliver, read_chain, remembered_chain, take_away
 from mlops.connection import Tracking, TrackingError, connect, explained
 from mlops.evidence import figures_standing
 from mlops.gate import GateSettings, Verdict, judge, passes
@@ -28,6 +29,7 @@ from mlops.settings import section
 
 REFUSED, OVERRIDE = "gate.refused", "approved.override"
 """Tags of a version that MLflow shows: why the gate refuses it; why a person approved it all the same. They decide nothing."""
+_REVISION = re.compile(r"[0-9a-f]{7,40}")
 _LONGEST_TAG = 4000  # PostgreSQL takes 5000 characters
 
 
@@ -80,6 +82,8 @@ def promote(
         digest = _digest(version)
         _refuse_withdrawn(tracking, version, digest, chain)
         folder, manifest = registry.download_package(tracking, version, digest)
+        if manifest.model != model:
+            raise DataError(f"{folder}: a package of '{manifest.model}', expected '{model}'; it can't be approved.")
         for name in (FILTER, PATIENTS):
             unseal(registry.inhouse_part(tracking, digest, manifest) / name)
 
@@ -117,27 +121,48 @@ def promote(
 def demote(root: Path, model: str, user: str | None = None) -> int:
     """Take the approval from the approved version of ``model``; returns its number.
 
-    It works without a key and with a broken record of approvals, since taking away does no harm.
+    It works without a key, with a broken record of approvals and without MLflow, since taking away does no harm: the in-house
+    store has the demotion first.
 
     Raises:
         DataError: no version is approved.
-        TrackingError: the registry cannot be reached; the in-house store knows of the demotion all the same.
+        TrackingError: MLflow can't be reached; the demotion counts where the in-house store is read.
     """
     root = root.absolute()
-    with alone(root), explained(root):
-        tracking = connect(root)
-        version, stated = registry.approved(tracking, model), _stated(tracking, model)
+    with alone(root):
+        chain, tracking, version, faults = remembered_chain(root, model), None, None, []
+        try:
+            with explained(root):
+                tracking = connect(root)
+                version = registry.approved(tracking, model)
+                chain = read_chain(tracking, model)
+        except DataError as error:
+            faults.append(error)
+        stated = chain.approvals[-1] if chain.approvals else None
         if version is None and stated is None:
+            if faults:
+                raise faults[0]
             raise DataError(f"{registry.registered_name(model)}: no version is approved, so there is none to demote.")
         number = version.number if version else stated.version if stated else 0
         package = stated.package if stated and stated.version == number else (version.digest or "" if version else "")
-        late = take_away(tracking, Statement("demoted", model, number, package, user or person()))
-        if version:
-            tracking.client.delete_registered_model_alias(version.name, registry.APPROVED)
-        _tidy(tracking, model)
-        if late:
-            print(f"warning: {late}", file=sys.stderr)
+        take_away(root, Statement("demoted", model, number, package, user or person()))
+        if tracking is None:
+            raise TrackingError(
+                f"version {number} is demoted in the in-house store, and servers that read another one do not know it yet: "
+                f"repeat the command when MLflow is back. {faults[0]}"
+            )
+        for bring in (lambda: deliver(tracking, model), lambda: _drop_alias(tracking, version), lambda: _tidy(tracking, model)):
+            try:
+                with explained(root):
+                    bring()
+            except DataError as error:
+                print(f"warning: {error}", file=sys.stderr)
         return number
+
+
+def _drop_alias(tracking: Tracking, version: registry.Version | None) -> None:
+    if version:
+        tracking.client.delete_registered_model_alias(version.name, registry.APPROVED)
 
 
 def required(limit: Mapping[str, Any], bound: float | None) -> str:
@@ -149,15 +174,6 @@ def required(limit: Mapping[str, Any], bound: float | None) -> str:
     sign, named = ("≤", limit["at_most"]) if limit.get("at_least") is None else ("≥", limit["at_least"])
     shown = "–" if bound is None else f"{bound:.4g}"
     return f"{sign} {shown} ({named})" if isinstance(named, str) else f"{sign} {shown}"
-
-
-def _stated(tracking: Tracking, model: str) -> Statement | None:
-    """The approval in force by the statements, whatever the alias says; None also where they can't be read."""
-    try:
-        approvals = read_chain(tracking, model).approvals
-    except DataError:
-        return None
-    return approvals[-1] if approvals else None
 
 
 def _candidate(tracking: Tracking, model: str) -> registry.Version:
@@ -199,8 +215,9 @@ def _sentence(verdict: Verdict) -> str:
 
 def _about(version: registry.Version, manifest: Manifest) -> dict[str, Any]:
     """What a statement says of the package; the git revision is that of the training's run."""
-    facts = {key: value for key, value in asdict(manifest).items() if key not in ("files", "model", "summary")}
-    return {**facts, "revision": version.tags.get("syncmri.revision", "")}
+    facts = {key: value for key, value in asdict(manifest).items() if key not in ("files", "sizes", "model", "summary")}
+    revision = version.tags.get("syncmri.revision", "")
+    return {**facts, "revision": revision if _REVISION.fullmatch(revision) else ""}
 
 
 def _tag(tracking: Tracking, version: registry.Version, tags: Mapping[str, str | None]) -> None:

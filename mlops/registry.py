@@ -8,7 +8,6 @@ statements (:mod:`mlops.approvals`), and files are used only if they agree with 
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from mlops.gate import MASKS
 from mlops.house import INHOUSE, inhouse_files, keep, patients_of
 from mlops.manifest import MANIFEST, Manifest, check_files, check_package, manifest_digest, read_manifest
 from mlops.package import MODEL, PACKAGES
+from mlops.package_store import fetch_package, package_place, upload_package
 from mlops.records import read_network
 from mlops.sync import sync_network
 from models.registry import GENERATORS
@@ -35,8 +35,6 @@ MODELS: tuple[str, ...] = (MASKS, *GENERATORS)
 CANDIDATE, APPROVED = "candidate", "approved"
 """Aliases: the newest version; the one that the gate, or a person, has approved."""
 DIGEST = "syncmri.package"
-UPLOADED = "syncmri.uploaded"
-_STAMP = "registered_model_meta"
 _HEX = re.compile(r"[0-9a-f]{64}")
 _LOCK_SECONDS = 600.0  # an upload takes its time
 
@@ -165,43 +163,6 @@ def cached_package(root: Path, digest: str) -> Path:
     return root.absolute() / ".syncmri" / "registry" / digest
 
 
-def fetch_package(tracking: Tracking, version: Version, digest: str, folder: Path) -> None:
-    """Fetch a package from MLflow into an empty folder, and check it as :func:`download_package` does."""
-    parts = {MANIFEST, MODEL}
-    there = {Path(found.path).name for found in tracking.client.list_artifacts(version.run_id, _place(digest))}
-    if odd := sorted(parts ^ there):
-        fault = "missing" if odd[0] in parts else "not listed in the package's manifest"
-        raise DataError(
-            f"{version.name} version {version.number}: {_place(digest)}/{odd[0]} is {fault}, in MLflow's artifacts."
-        )
-    scratch = folder / "fetched"
-    scratch.mkdir()
-    for part in sorted(parts):
-        found = Path(tracking.client.download_artifacts(version.run_id, f"{_place(digest)}/{part}", str(scratch)))
-        (shutil.copytree if found.is_dir() else shutil.copyfile)(found, folder / part)
-    shutil.rmtree(scratch)
-    _drop_stamp(folder / MODEL / _STAMP, version)
-    try:
-        check_package(folder, digest, MODEL)
-    except DataError as error:
-        raise DataError(
-            f"{version.name} version {version.number}: its files in MLflow are not those that were registered. "
-            f"{str(error).replace(f'{folder}/', '')} Register the model anew."
-        ) from error
-
-
-def _drop_stamp(path: Path, version: Version) -> None:
-    """Remove the one file that MLflow itself adds to a model, in a local store, when somebody loads it; nothing here reads it.
-
-    A file of that name with anything else in it stays, and is found as one that is not listed.
-    """
-    if path.is_file() and not path.is_symlink() and path.stat().st_size < 1000:
-        name = re.escape(version.name)
-        stamp = rf"model_name: {name}\nmodel_version: '?{version.number}'?\n"
-        if re.fullmatch(stamp, path.read_text(encoding="utf-8", errors="replace")):
-            path.unlink()
-
-
 def inhouse_part(tracking: Tracking, digest: str, manifest: Manifest) -> Path:
     """The folder of the in-house part of a package, checked against its manifest.
 
@@ -244,11 +205,6 @@ def _of_digest(tracking: Tracking, model: str, digest: str) -> Version | None:
     return next((one for one in reversed(versions(tracking, model)) if one.tags.get(DIGEST) == digest), None)
 
 
-def _place(digest: str) -> str:
-    """Where a package lies among the artifacts of its run; a run has several packages where figures came later."""
-    return f"packages/{digest[:16]}"
-
-
 def _upload(tracking: Tracking, manifest: Manifest, digest: str) -> str:
     """Bring the package, without its in-house part, into the artifacts of its network's run; returns the run's id."""
     root, model = tracking.root.absolute(), manifest.model
@@ -260,12 +216,7 @@ def _upload(tracking: Tracking, manifest: Manifest, digest: str) -> str:
                 "packages it anew."
             )
         run = sync_network(tracking, model)
-    done = f"{UPLOADED}.{digest[:16]}"
-    if done not in run.data.tags:
-        folder, run_id = root / PACKAGES / model, run.info.run_id
-        tracking.client.log_artifacts(run_id, str(folder / MODEL), f"{_place(digest)}/{MODEL}")
-        tracking.client.log_artifact(run_id, str(folder / MANIFEST), _place(digest))
-        tracking.log(run, tags={done: "yes"})  # last, so that an upload cut short is done again
+    upload_package(tracking, run, root / PACKAGES / model, manifest, digest)
     return str(run.info.run_id)
 
 
@@ -285,6 +236,6 @@ def _create(tracking: Tracking, manifest: Manifest, digest: str, run_id: str) ->
         "syncmri.train_on": ",".join(manifest.train_on),
         "syncmri.revision": run.data.tags.get("mlflow.source.git.commit", ""),
     }
-    source = f"{run.info.artifact_uri}/{_place(digest)}/{MODEL}"
+    source = f"{run.info.artifact_uri}/{package_place(digest)}/{MODEL}"
     # Tags come with the version in one step: there never is one without.
     tracking.client.create_model_version(name, source, run_id, tags=tags, description=manifest.summary)

@@ -7,7 +7,9 @@ the next one names both.
 Rules:
 
 - An approval counts if a trusted key has signed it and no later decision follows it.
-- A demotion and a withdrawal of consent count with any signature or none.
+- A demotion and a withdrawal of consent count with any signature or none, as long as they are there.
+- What a statement without a trusted signature says of those before it vouches for nothing.
+- What the in-house store remembers was trusted once: it counts as a part of the chain for good, whoever's key is removed.
 - Where a demotion and an approval stand beside each other, nothing is approved.
 """
 
@@ -28,11 +30,13 @@ class Chain:
         files: by id; each agrees with its name.
         damaged: id in the name of a file -> what is wrong with its content.
         keys: that the project trusts.
+        remembered: ids that the in-house store has; they were trusted when it took them in.
     """
 
     files: Mapping[str, StatementFile]
     damaged: Mapping[str, str]
     keys: Sequence[TrustedKey]
+    remembered: frozenset[str] = frozenset()
 
     @cached_property
     def signers(self) -> dict[str, str]:
@@ -58,10 +62,14 @@ class Chain:
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
-        """Ids that no other counted statement names: what the next statement has to name."""
+        """Ids that no other counted statement names: what the next statement has to name.
+
+        A withdrawal that nobody trusted has signed is not among them: it counts while it is there, and no longer.
+        """
         counted = [self.files[one].statement for one in self._counted]
         named = {before for statement in counted for before in statement.previous}
-        return tuple(sorted(statement.id for statement in counted if statement.id not in named))
+        foreign = {one.id for one in counted if one.what == "consent withdrawn" and one.id not in self.signers}
+        return tuple(sorted({statement.id for statement in counted} - named - (foreign - self.remembered)))
 
     @property
     def missing(self) -> dict[str, str]:
@@ -70,15 +78,16 @@ class Chain:
             before: one
             for one in self._counted
             for before in self.files[one].statement.previous
-            if before not in self.files and (one in self.signers or one in self._vouched)
+            if before not in self.files and self._vouches(one)
         }
 
     @property
     def approvals(self) -> list[Statement]:
         """The approvals in force: none, one, or the several of people who promoted at one moment."""
         decisions = [statement for statement in self.history if statement.decides]
-        followed = {before for statement in decisions for before in self._ancestors(statement.id)}
-        latest = [statement for statement in decisions if statement.id not in followed]
+        followed = self._before([statement.id for statement in decisions])
+        said = {self.files[one].payload for one in followed if one in self.files}  # the same in another envelope, too
+        latest = [one for one in decisions if one.id not in followed and self.files[one.id].payload not in said]
         if any(statement.what == "demoted" for statement in latest):
             return []
         return [statement for statement in latest if statement.id in self.signers]
@@ -98,26 +107,46 @@ class Chain:
         return {one: why for one, why in found.items() if one not in given_up}
 
     @cached_property
+    def vouched(self) -> set[str]:
+        """Ids of all that a trusted key has signed, that such a statement names, or that the in-house store remembers."""
+        return set(self.signers) | self._vouched
+
+    @property
+    def foreign(self) -> set[str]:
+        """Ids of the others: anybody could have written them."""
+        return set(self.files) - self.vouched
+
+    @cached_property
     def _counted(self) -> set[str]:
-        taking = {one for one, file in self.files.items() if file.statement.takes_away}
-        return set(self.signers) | self._vouched | taking
+        return self.vouched | {one for one, file in self.files.items() if file.statement.takes_away}
 
     @cached_property
     def _vouched(self) -> set[str]:
-        """Ids that a trusted statement names, directly or through others: their content is fixed by that signature."""
-        found: set[str] = set()
-        for one in self.signers:
-            found |= self._ancestors(one)
-        return found & set(self.files)
+        """Ids that a trusted statement names, directly or through others, and those that the in-house store remembers."""
+        return (self._before([*self.signers, *self.remembered]) | self.remembered) & set(self.files)
 
-    def _ancestors(self, start: str) -> set[str]:
+    def _vouches(self, one: str) -> bool:
+        """Whether what a statement says of those before it counts: anybody can write one that takes away."""
+        return (
+            one in self.signers or one in self.remembered or (one in self._vouched and not self.files[one].statement.takes_away)
+        )
+
+    def _before(self, starts: Iterable[str]) -> set[str]:
+        """Ids of all that ``starts`` name, directly or through others that may vouch."""
         found: set[str] = set()
-        waiting = [start]
+        waiting, trusted = set(starts), {*self.signers, *self.remembered}
+        expanded: set[str] = set()
+        named_first = set(waiting)
         while waiting:
-            file = self.files.get(waiting.pop())
-            fresh = set(file.statement.previous) - found if file else set()
-            found |= fresh
-            waiting += fresh
+            one = waiting.pop()
+            file = self.files.get(one)
+            if file is None or one in expanded:
+                continue
+            if one not in named_first and one not in trusted and file.statement.takes_away:
+                continue
+            expanded.add(one)
+            found |= set(file.statement.previous)
+            waiting |= set(file.statement.previous) - expanded
         return found
 
     @cached_property

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, load_pem_public_key
 from ruamel.yaml import YAML
@@ -75,7 +76,7 @@ def signing_key(*, create: bool = False) -> CryptoSigner | None:
         write_private(path, CryptoSigner.generate_ed25519().private_bytes)
     try:
         private = load_pem_private_key(read_private(path), None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"{path}: not readable as a private key in PEM form ({error}). {_replace_key(path)}") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyFileError(f"{path}: found a {type(private).__name__}, expected an Ed25519 key. {_replace_key(path)}")
@@ -92,7 +93,7 @@ def parse_public_pem(text: str, source: str) -> SSlibKey:
     """The public key in a PEM text. Raises :class:`KeyFileError`, which names ``source``."""
     try:
         public = load_pem_public_key(text.encode("utf-8"))
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise KeyFileError(
             f"{source}: no public key in PEM form. Expected what `syncmri keys show` prints: -----BEGIN PUBLIC KEY----- ..."
         ) from error
@@ -113,7 +114,7 @@ def trusted_keys(root: Path) -> list[TrustedKey]:
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         entries = [[str(entry[part]) for part in ("name", "public", "fingerprint")] for entry in content["keys"] or []]
-    except (YAMLError, OSError, UnicodeDecodeError, TypeError, KeyError) as error:
+    except (YAMLError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise KeyFileError(
             f"{path}: not readable ({type(error).__name__}); expected `keys:`, each with `name`, `fingerprint` and "
             "`public`. Restore the reviewed file (`git checkout`)."
@@ -189,7 +190,7 @@ def own_trusted_signer(root: Path) -> CryptoSigner | None:
     try:
         signer = signing_key()
         known = {one.fingerprint for one in trusted_keys(root)}
-    except KeyFileError:
+    except (KeyFileError, OSError):
         return None
     return signer if signer and signer.public_key.keyid in known else None
 

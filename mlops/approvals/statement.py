@@ -7,6 +7,7 @@ byte shows. Formats: https://github.com/in-toto/attestation (Statement v1), http
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,8 +23,9 @@ from cmr.errors import DataError
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:syncmri:approval:v1"
-MOST_BYTES = 1 << 20
+MOST_BYTES, MOST_PREVIOUS = 1 << 20, 1000
 _NAME = re.compile(r"statement-([0-9a-f]{64})\.json")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 What = Literal["approved", "refused", "demoted", "consent withdrawn"]
@@ -99,6 +101,11 @@ class StatementFile:
     def name(self) -> str:
         return file_name(self.statement.id)
 
+    @property
+    def payload(self) -> bytes:
+        """What is signed."""
+        return _envelope(self.content).payload
+
     def signer(self, keys: Sequence[SSlibKey]) -> str | None:
         """Fingerprint of the key among ``keys`` that has signed the statement, or None."""
         if not keys:
@@ -124,7 +131,9 @@ def sign(statement: Statement, signer: CryptoSigner | None) -> StatementFile:
     envelope = Envelope(json.dumps(_to_intoto(statement), ensure_ascii=False).encode("utf-8"), PAYLOAD_TYPE, {})
     if signer:
         envelope.sign(signer)
-    content = json.dumps(envelope.to_dict(), indent=1).encode("ascii") + b"\n"
+    content = _bytes(envelope)
+    if len(content) > MOST_BYTES:
+        raise StatementError(f"a statement of {len(content)} bytes; expected at most {MOST_BYTES}")
     return StatementFile(content, replace(statement, id=hashlib.sha256(content).hexdigest()))
 
 
@@ -138,8 +147,11 @@ def read_statement(name: str, content: bytes) -> StatementFile:
     if id_in_name(name) != found:
         raise StatementError(f"{name}: changed: the SHA-256 of its content is {found[:16]}…, not the one in its name.")
     try:
-        payload = _envelope(content).payload
-        return StatementFile(content, replace(_from_intoto(json.loads(payload)), id=found))
+        envelope = _envelope(content)
+        # One signature stands in one file only: the same statement in other words would be one that nothing follows.
+        if content != _bytes(envelope):
+            raise ValueError("not written as statements are")
+        return StatementFile(content, replace(_from_intoto(json.loads(envelope.payload)), id=found))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError) as error:
         raise StatementError(f"{name}: not readable as a statement ({type(error).__name__}).") from error
 
@@ -150,7 +162,14 @@ def _envelope(content: bytes) -> Envelope:
     found = Envelope.from_dict(json.loads(content))
     if found.payload_type != PAYLOAD_TYPE:
         raise ValueError(f"payload type {found.payload_type!r}")
+    if len(found.signatures) > 1 or any(one.unrecognized_fields for one in found.signatures.values()):
+        raise ValueError("more than one plain signature")
     return found
+
+
+def _bytes(envelope: Envelope) -> bytes:
+    """The one way in which an envelope is written."""
+    return json.dumps(envelope.to_dict(), indent=1).encode("ascii") + b"\n"
 
 
 def _to_intoto(statement: Statement) -> dict[str, Any]:
@@ -182,5 +201,16 @@ def _from_intoto(content: Mapping[str, Any]) -> Statement:
         raise ValueError("the digest of the package is none")
     if any(not _DIGEST.fullmatch(one) for one in (*found.previous, *found.disregarded)):
         raise ValueError("an id of a previous statement is none")
+    if not _TIME.fullmatch(found.when) or len(found.previous) > MOST_PREVIOUS:
+        raise ValueError("an odd time, or too many statements before it")
     datetime.fromisoformat(found.when)
+    _refuse_control_characters(predicate)
     return found
+
+
+def _refuse_control_characters(value: Any) -> None:
+    """Terminals obey them, and a statement is shown there."""
+    if isinstance(value, str) and any(unicodedata.category(sign) == "Cc" for sign in value):
+        raise ValueError("control characters in a text")
+    for below in value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _refuse_control_characters(below)

@@ -16,6 +16,7 @@ from mlops.connection import Tracking, connect, explained
 from mlops.house import FILTER, INHOUSE, PATIENTS, unseal
 from mlops.manifest import MANIFEST, check_package, manifest_digest, read_manifest
 from mlops.package import MODEL, PACKAGES
+from mlops.package_store import fetch_package
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def _steps(tracking: Tracking, model: str) -> Iterator[Step]:
         if not keys:
             yield Step(f"{TRUSTED}: the project trusts no key. `syncmri promote` makes one and trusts it.", False)
             return
-        yield Step(f"{TRUSTED}: trusts {', '.join(f'{one.name} ({one.fingerprint[:16]})' for one in keys)}")
+        yield Step(f"{TRUSTED}: trusts {', '.join(f'{one.name} ({one.fingerprint})' for one in keys)}")
         yield from _statements(tracking, model)
         approval = approved_now(tracking, model)
         yield from _approval(approval)
@@ -105,7 +106,7 @@ def _approval(approval: Approval) -> Iterator[Step]:
 def _files(tracking: Tracking, approval: Approval) -> Iterator[Step]:
     digest, model, root = approval.statement.package, approval.version.model, tracking.root
     with tempfile.TemporaryDirectory() as scratch:
-        registry.fetch_package(tracking, approval.version, digest, Path(scratch))
+        fetch_package(tracking, approval.version, digest, Path(scratch))
         manifest = read_manifest(Path(scratch, MANIFEST))
     count = sum(name.startswith(f"{MODEL}/") for name in manifest.files)
     yield Step(f"package {digest[:16]} in MLflow: the manifest and all {count} files are those that were approved")
@@ -121,12 +122,15 @@ def _files(tracking: Tracking, approval: Approval) -> Iterator[Step]:
 
     own = root / PACKAGES / model
     if (own / MANIFEST).is_file():
-        if manifest_digest(own / MANIFEST) == digest:
-            for part in (MODEL, INHOUSE):
-                check_package(own, digest, part)
-            yield Step(f"{own}: the package in this project is the same")
-        elif read_manifest(own / MANIFEST).run_key == manifest.run_key:
-            yield Step(f"{own / MANIFEST}: of the same training, but another package than the approved one", False)
+        found = manifest_digest(own / MANIFEST)
+        if found != digest and found not in {one.digest for one in registry.versions(tracking, model)}:
+            yield Step(
+                f"{own / MANIFEST}: neither the approved package nor another that is registered; restore or register", False
+            )
+            return
+        for part in (MODEL, INHOUSE):
+            check_package(own, found, part)
+        yield Step(f"{own}: the package in this project is {'the same' if found == digest else 'another registered one'}")
 
 
 def _told(statement: Statement) -> str:

@@ -266,6 +266,34 @@ def many_runs(target: Target) -> Iterator[None]:
 
 
 @contextmanager
+def rewritten_envelope(target: Target) -> Iterator[None]:
+    """The oldest approval once more, in another writing, under a name that nothing follows."""
+    oldest = read_chain(connect(target.root), MODEL).history[0]
+    content = target.read(f"{target.statements}/statement-{oldest.id}.json") + b"\n"
+    with target.added(f"{target.statements}/{statement_name(content)}", content):
+        yield
+
+
+@contextmanager
+def huge_statement(target: Target) -> Iterator[None]:
+    with target.added(f"{target.statements}/statement-{'1' * 64}.json", b"x" * (3 << 20)):
+        yield
+
+
+@contextmanager
+def odd_names(target: Target) -> Iterator[None]:
+    """Names that clients of MLflow refuse, or take for a path."""
+    with target.added(f"{target.statements}/C:\\x", b"x"), target.added(f"{target.statements}/a b", b"x"):
+        yield
+
+
+@contextmanager
+def larger_weights(target: Target) -> Iterator[None]:
+    with target.replaced(f"{target.package}/model/artifacts/weights.safetensors", lambda all: all + b"\0" * (1 << 20)):
+        yield
+
+
+@contextmanager
 def moved_tag(target: Target) -> Iterator[None]:
     """The tag that names the package points to the upload of version 2, and the alias to nothing new: version 1 still loads."""
     with target.tagged(registry.DIGEST, registry.version(connect(target.root), MODEL, 2).digest or ""):
@@ -274,7 +302,7 @@ def moved_tag(target: Target) -> Iterator[None]:
 
 REFUSED: dict[str, tuple[Callable, str, str]] = {
     # attack -> how, what the house says, what a fresh checkout says (empty: both load version 1, unharmed)
-    "foreign loader": (foreign_loader, "", r"not those that were registered\. model/MLmodel: changed"),
+    "foreign loader": (foreign_loader, "", r"not those that were registered\..*(MLmodel: changed|evil\.py: not listed)"),
     "changed loader": (changed_loader, "", r"model/MLmodel: changed"),
     "bytecode": (bytecode, "", r"\.pyc: not listed"),
     "swapped weights": (swapped_weights, "", r"weights\.safetensors: changed"),
@@ -290,5 +318,9 @@ REFUSED: dict[str, tuple[Callable, str, str]] = {
     "stray statement": (stray_statement, "record of its approvals is not whole", "record of its approvals is not whole"),
     "statement of another model": (statement_of_another_model, "approves version 1", "approves version 1"),
     "many runs": (many_runs, "Somebody floods", "Somebody floods"),
+    "rewritten envelope": (rewritten_envelope, "record of its approvals is not whole", "record of its approvals is not whole"),
+    "huge statement": (huge_statement, "record of its approvals is not whole", "record of its approvals is not whole"),
+    "odd names": (odd_names, "cannot be used now|record", "cannot be used now|record"),
+    "larger weights": (larger_weights, "", r"weights\.safetensors: changed, it has \d+ bytes"),
     "moved tag": (moved_tag, "", ""),
 }

@@ -30,7 +30,9 @@ from tests.app.attacks import (
     alias_by_hand,
     forged,
     fresh_checkout,
+    huge_statement,
     many_runs,
+    odd_names,
     removed_statement,
     statement_name,
     stray_statement,
@@ -115,7 +117,7 @@ def test_a_registered_tag_that_is_no_json_disables_nothing(target: Target) -> No
 
 
 def test_taking_away_works_whatever_state_the_record_is_in(target: Target, tmp_path: Path, keys: Path) -> None:
-    for broken in (stray_statement, many_runs, removed_statement):
+    for broken in (stray_statement, many_runs, removed_statement, odd_names, huge_statement):
         with broken(target):
             assert demote(target.root, MODEL, user="test") == 1
             assert registry.approved(connect(target.root), MODEL) is None
@@ -128,6 +130,30 @@ def test_taking_away_works_whatever_state_the_record_is_in(target: Target, tmp_p
         back.callback((keys / "lost.key").rename, keys / "signing.key")
         assert demote(target.root, MODEL, user="test") == 1
     assert not (keys / "lost.key").exists()
+    promote(target.root, MODEL, 1, user="test")
+
+
+def test_a_demotion_counts_here_though_mlflow_is_down(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        with pytest.raises(DataError, match="version 1 is demoted in the in-house store"):
+            demote(target.root, MODEL, user="test")
+    with pytest.raises(DataError, match="demoted by test"):
+        load_approved(target.root, MODEL)
+    promote(target.root, MODEL, 1, user="test")
+
+
+def test_a_replaced_approval_does_not_come_back_by_another_writing(target: Target) -> None:
+    """Whoever has read an approval once may put it back, in whatever writing, after the version was demoted."""
+    old = target.read(target.newest_statement)
+    demote(target.root, MODEL, user="test")
+    target.alias(1)
+    envelope = json.loads(old)
+    for content in (old + b"\n", json.dumps(envelope).encode(), json.dumps({**envelope, "x": 1}, indent=1).encode() + b"\n"):
+        with target.added(f"{target.statements}/{statement_name(content)}", content), pytest.raises(DataError):
+            load_approved(target.root, MODEL)
+    with pytest.raises(DataError, match="demoted by test"):
+        load_approved(target.root, MODEL)
     promote(target.root, MODEL, 1, user="test")
 
 
@@ -150,11 +176,12 @@ def test_a_demotion_can_not_be_undone_by_hand(target: Target, tmp_path: Path) ->
 
 def test_a_withdrawal_stands_though_its_tag_is_deleted(target: Target, tmp_path: Path) -> None:
     """By a statement of version 2, which nobody may approve from then on."""
-    from mlops.approvals.store import take_away
+    from mlops.approvals.store import deliver, take_away
 
     tracking = connect(target.root)
     digest = registry.version(tracking, MODEL, 2).digest or ""
-    assert take_away(tracking, Statement("consent withdrawn", MODEL, 2, digest, "test")) is None
+    take_away(target.root, Statement("consent withdrawn", MODEL, 2, digest, "test"))
+    deliver(tracking, MODEL)
     assert "consent.withdrawn" not in registry.version(tracking, MODEL, 2).tags
     for root in (target.root, fresh_checkout(target, tmp_path)):
         with pytest.raises(DataError, match="withdrawn the consent"):

@@ -1,5 +1,7 @@
 """What statements say together, without MLflow: who may be believed, and what is missed."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -20,8 +22,8 @@ def stated(what: str, version: int, *before: StatementFile, by: CryptoSigner | N
     return sign(Statement(what, "ddpm", version, PACKAGES[version], "test", moment, previous), by)  # type: ignore[arg-type]
 
 
-def chain(*files: StatementFile, keys: list[TrustedKey] = TRUSTED, damaged: dict[str, str] | None = None) -> Chain:
-    return Chain({one.statement.id: one for one in files}, damaged or {}, keys)
+def chain(*files: StatementFile, keys: list[TrustedKey] = TRUSTED, remembered: tuple[StatementFile, ...] = ()) -> Chain:
+    return Chain({one.statement.id: one for one in files}, {}, keys, frozenset(one.statement.id for one in remembered))
 
 
 def approved(found: Chain) -> list[int]:
@@ -105,6 +107,59 @@ def test_a_key_that_is_no_longer_trusted_approves_nothing_and_breaks_no_chain() 
     assert not chain(first, second, third, keys=TRUSTED[:1]).lost
     refused = stated("refused", 1, second)
     assert approved(chain(first, second, refused, keys=TRUSTED[:1])) == []  # the newest approval is bert's
+    # Where the in-house store has seen bert's approval, the one before it does not come back.
+    assert approved(chain(first, second, keys=TRUSTED[:1], remembered=(first, second))) == []
+
+
+def test_what_a_stranger_names_is_neither_vouched_for_nor_missed() -> None:
+    first = stated("approved", 1)
+    forged = stated("approved", 4, by=EVE)
+    invented = sign(Statement("demoted", "ddpm", 1, PACKAGES[1], "eve", previous=("b" * 64, forged.statement.id)), None)
+    assert approved(chain(first, forged, invented)) == []
+    second = stated("approved", 2, first, invented)
+    found = chain(first, forged, invented, second)
+    assert (approved(found), found.lost) == ([2], {})
+    assert forged.statement.id not in [one.id for one in found.history]
+
+
+def test_the_same_statement_in_other_words_is_none() -> None:
+    """A signature covers what is stated, not how the file is written; a second file would be one that nothing follows."""
+    first = stated("approved", 1)
+    envelope = json.loads(first.content)
+    (signature,) = envelope["signatures"]
+    another = {"keyid": "a" * 64, "sig": signature["sig"]}
+    others = [
+        first.content + b"\n",
+        json.dumps(envelope).encode(),
+        json.dumps({**envelope, "more": 1}, indent=1).encode() + b"\n",
+        json.dumps({**envelope, "signatures": [{**signature, "more": "x"}]}, indent=1).encode() + b"\n",
+        json.dumps({**envelope, "signatures": [signature, another]}, indent=1).encode() + b"\n",
+        first.content.replace(b'"payloadType"', b'"payload\\u0054ype"'),
+        first.content.replace(b"==", b"= =") if b"==" in first.content else first.content.replace(b"\n", b"\r\n"),
+    ]
+    for content in others:
+        with pytest.raises(StatementError, match="not readable as a statement"):
+            read_statement(file_name(hashlib.sha256(content).hexdigest()), content)
+
+
+def test_a_twin_of_a_statement_that_is_followed_does_not_come_back() -> None:
+    first = stated("approved", 1)
+    second = stated("approved", 2, first)
+    twin = replace(first, statement=replace(first.statement, id="f" * 64))
+    assert approved(chain(first, second, twin)) == [2]
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "two\nlines", "\x00", "\x9b1m"])
+def test_texts_that_a_terminal_obeys_are_refused(text: str) -> None:
+    for changed in ({"who": text}, {"override": text}, {"reasons": (text,)}, {"about": {"revision": text}}):
+        file = sign(replace(stated("approved", 1).statement, id="", **changed), ANNA)
+        with pytest.raises(StatementError, match="not readable"):
+            read_statement(file.name, file.content)
+
+
+def test_a_statement_that_could_not_be_read_again_is_not_signed() -> None:
+    with pytest.raises(StatementError, match="expected at most"):
+        sign(replace(stated("approved", 1).statement, override="x" * (1 << 20)), ANNA)
 
 
 def test_a_withdrawal_is_for_good() -> None:
@@ -121,8 +176,6 @@ def test_a_file_is_the_statement_that_its_name_says() -> None:
         with pytest.raises(StatementError, match=file.name):
             read_statement(file.name, changed)
     for content in (b"", b"{}", b"[]", b"[" * 5000, b'{"payload": "", "payloadType": "", "signatures": []}', b"\xff"):
-        import hashlib
-
         name = file_name(hashlib.sha256(content).hexdigest())
         with pytest.raises(StatementError, match="not readable as a statement"):
             read_statement(name, content)

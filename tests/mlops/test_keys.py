@@ -93,6 +93,26 @@ def test_a_broken_key_is_told(own: Path, tmp_path: Path, broken: str) -> None:
         trusted_signer(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content", ["keys: [[[[", "keys:\n- name: 2026-13-45\n", "keys:\n- name: !!int x\n", "[" * 3000, "keys: 5"]
+)
+def test_a_broken_list_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "trusted_keys.yaml").write_text(content)
+    with pytest.raises(KeyFileError, match=r"trusted_keys\.yaml"):
+        trusted_keys(tmp_path)
+
+
+def test_every_bit_of_a_public_key_counts(own: Path, tmp_path: Path) -> None:
+    trusted_signer(tmp_path)
+    path = tmp_path / "trusted_keys.yaml"
+    whole = path.read_bytes()
+    start = whole.index(b"MCow")
+    for spot in range(start, start + 60, 5):
+        path.write_bytes(whole[:spot] + bytes([whole[spot] ^ 1]) + whole[spot + 1 :])
+        with pytest.raises(KeyFileError):
+            trusted_keys(tmp_path)
+
+
 def test_a_private_key_or_one_of_another_kind_is_not_taken_for_a_public_one(own: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

@@ -9,7 +9,7 @@ import pytest
 from cmr.errors import DataError
 from mlops import registry
 from mlops.approvals.store import read_chain
-from mlops.connection import connect
+from mlops.connection import TrackingError, connect
 from mlops.exports import note_export
 from mlops.lineage import WITHDRAWN, exclude, lineage
 from mlops.promotion import promote
@@ -139,6 +139,27 @@ def test_a_registry_that_forgot_the_mark_is_no_way_around_it(root: Path) -> None
     tracking.client.delete_model_version_tag(registry.registered_name(MODEL), "1", WITHDRAWN)
     with pytest.raises(DataError, match="withdrawn the consent"):
         promote(root, MODEL)
+
+
+def test_a_tag_that_points_elsewhere_hides_nobody(root: Path) -> None:
+    """What a package learnt from is read in the in-house store, not by what MLflow says of a version."""
+    name, digest = registry.registered_name(MODEL), registry.version(connect(root), MODEL, 1).digest
+    connect(root).client.set_model_version_tag(name, "1", registry.DIGEST, "x")
+    found = exclude(root, TRAIN)
+    assert found.packages == ((MODEL, digest),)
+    assert any("Packages of no version that MLflow shows" in line for line in found.lines())
+    assert read_chain(connect(root), MODEL).withdrawn == {digest}
+
+
+def test_a_withdrawal_counts_here_though_mlflow_is_down(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = registry.version(connect(root), MODEL, 1).digest
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(TrackingError, match="the withdrawal counts"):
+            exclude(root, TRAIN)
+    assert section("data", DataSettings, root).excluded == (f"mnms/{TRAIN}", "mnms/copy-of-00")
+    assert read_chain(connect(root), MODEL).withdrawn == {digest}
 
 
 def test_excluding_a_held_out_patient_marks_no_version(root: Path) -> None:
