@@ -205,7 +205,7 @@ def borrowed_signature(target: Target) -> Iterator[None]:
     """The attacker's statement under the signature, and the key id, of the real one."""
     envelope = json.loads(target.read(target.newest_statement))
     envelope["payload"] = json.loads(forged(target, None))["payload"]
-    content = json.dumps(envelope).encode()
+    content = json.dumps(envelope, indent=1).encode() + b"\n"
     with target.added(f"{target.statements}/{statement_name(content)}", content), alias_by_hand(target):
         yield
 
