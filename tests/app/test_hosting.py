@@ -249,6 +249,9 @@ def test_behind_a_proxy_the_page_may_have_the_public_name() -> None:
             assert requests.post(f"{address}/echo", headers={"Origin": origin}, timeout=10).status_code == status
         said = requests.get(f"{address}/echo", headers={"X-Forwarded-For": "6.6.6.6, 10.1.2.3"}, timeout=10).json()
         assert said["who"] == "10.1.2.3"  # the first is the client's own word
+        with _connect(address, b"GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n") as client:
+            client.sendall(b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7, 10.1.2.3\r\n\r\n")
+            assert b'"who":"10.1.2.3"' in b"".join(iter(lambda: client.recv(4096), b""))
 
 
 def test_only_a_proxy_is_believed(address: str) -> None:
