@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cmr.errors import DataError
 from mlops import registry
 from mlops.approvals.current import NotApprovedError, approved_now
-from mlops.connection import Tracking, TrackingError, connect, explained
+from mlops.connection import TrackingError, connect, explained
 
 if TYPE_CHECKING:
     from app.approved import Approved
@@ -65,20 +65,28 @@ class ApprovalWatch:
             )
 
     def _ask(self) -> None:
-        with contextlib.suppress(TrackingError), explained(self._root):
-            self._fault = self._verdict(connect(self._root))
+        with contextlib.suppress(TrackingError):
+            self._fault = self._verdict()
             self._answered = time.monotonic()
 
-    def _verdict(self, tracking: Tracking) -> NotApprovedError | None:
+    def _verdict(self) -> NotApprovedError | None:
+        name = registry.registered_name(self._model)
         try:
-            approval = approved_now(tracking, self._model)
+            with explained(self._root):
+                approval = approved_now(connect(self._root), self._model)
         except TrackingError:
             raise
-        except DataError as error:  # also where the keys or the limits can't be read: then nothing is known to be approved
+        except NotApprovedError as error:
             return NotApprovedError(f"Version {self._number} is no longer approved. {error}")
+        except DataError:  # its text may name any file of this machine, and clients of a server read the verdict
+            return NotApprovedError(
+                f"Whether version {self._number} of {name} is still approved cannot be known: the project's parameters, "
+                f"trusted keys or in-house files cannot be read. Nothing is drawn until they can; `syncmri verify "
+                f"{self._model}` on that machine says what is wrong."
+            )
         if (approval.version.number, approval.statement.package) != (self._number, self._digest):
             return NotApprovedError(
-                f"Version {self._number} of {registry.registered_name(self._model)} is no longer approved: version "
+                f"Version {self._number} of {name} is no longer approved: version "
                 f"{approval.version.number} has taken its place. Start again to use that one."
             )
         return None

@@ -77,6 +77,11 @@ class Connection(H11Protocol):
         self._count(len(data))
         super().data_received(data)
 
+    def pause_writing(self) -> None:
+        """An answer is larger than what the client takes at once."""
+        super().pause_writing()
+        relieve(self._all(), "unsent", self._limits.answer_bytes)
+
     def shutdown(self) -> None:
         """The server ends: who keeps it waiting is not waited for."""
         if self.phase == "work":

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.connections import ConnectionLimits
+from app.connections import OPEN_TO_ALL, ConnectionLimits
 from app.login import TOKEN, Login, LoginError
 from app.server import USUAL, bracketed, serve_until_stopped
 from cmr.errors import DataError
@@ -95,6 +95,16 @@ def guarded(app: ASGIApp, access: Access, login: Login, most_bytes: int) -> ASGI
     app = _HeaderChecks(app, access, most_bytes)
     app = AuthenticationMiddleware(app, login, on_error=partial(_refused_login, login))
     return TrustedHostMiddleware(app, access.allowed, www_redirect=False)
+
+
+def with_health(app: ASGIApp, state: dict[str, str]) -> ASGIApp:
+    """The application, with ``state`` as its answer to GET /health, which asks for no login."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope["type"] == "http" and scope["path"] == OPEN_TO_ALL and scope["method"] in ("GET", "HEAD")
+        await (JSONResponse(state) if asked else app)(scope, receive, send)
+
+    return answer
 
 
 def host_app(

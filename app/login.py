@@ -11,8 +11,6 @@ import re
 import secrets
 import stat
 import tempfile
-import time
-from collections import OrderedDict
 from pathlib import Path
 
 from argon2 import PasswordHasher
@@ -21,6 +19,7 @@ from starlette.authentication import AuthCredentials, AuthenticationBackend, Aut
 from starlette.requests import HTTPConnection
 
 from app.connections import OPEN_TO_ALL
+from app.wrong_logins import WrongLogins
 from cmr.errors import DataError
 
 TOKEN = "SYNCMRI_TOKEN"
@@ -30,9 +29,7 @@ TOKEN_USER = "token"
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _SHORTEST_PASSWORD, _LONGEST_PASSWORD = 8, 1024
-_WRONG_TRIES, _WRONG_SECONDS = 10, 60.0
 _MOST_WAITING = 8  # for a password to be checked
-_MOST_REMEMBERED = 10_000
 
 
 class LoginError(AuthenticationError):
@@ -139,7 +136,7 @@ class Login(AuthenticationBackend):
     """Tells who sends a request, from its headers alone.
 
     A token comes as ``Authorization: Bearer TOKEN`` or as the password of HTTP Basic; a person's name and password come as HTTP
-    Basic. After ten wrong tries in a minute, an address is refused further ones under that name for the rest of it.
+    Basic. :class:`app.wrong_logins.WrongLogins` refuses an address that states too many wrong ones.
 
     Args:
         token: that a request may state.
@@ -165,7 +162,7 @@ class Login(AuthenticationBackend):
         self._one_at_a_time, self._waiting = asyncio.Lock(), 0
         self._secret = secrets.token_bytes(32)
         self._right: dict[str, tuple[str, bytes]] = {}
-        self._wrong: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
+        self._wrong = WrongLogins()
         self._nobody = _HASHER.hash(secrets.token_hex(16))
 
     @property
@@ -188,21 +185,28 @@ class Login(AuthenticationBackend):
         if self._token and hmac.compare_digest(_digest(password), self._token):
             # Passes after any number of wrong ones: a token is too long to be guessed, and nobody can lock its owner out.
             return AuthCredentials(["draw"]), SimpleUser(TOKEN_USER)
-        known = self._users.hash_of(name) if self._users and name else None
-        key = (address, name if known else "")
-        self._count_try(key)
-        if self._users and name and await self._right_password(name, password, known):
-            self._wrong[key].pop()
+        name = name if self._users else ""
+        hashed = self._users.hash_of(name) if self._users and name else None
+        if wait := self._wrong.wait_for_name(address, name):
+            raise _too_many(wait)  # a password that is remembered waits too: else the throttle would tell the right guess
+        if hashed and self._remembered(name, password, hashed):
+            return AuthCredentials(["draw"]), SimpleUser(name)  # whatever others at this address try
+        if wait := self._wrong.wait_for_address(address):
+            raise _too_many(wait)
+        if name and self._waiting >= _MOST_WAITING:
+            raise LoginError(429, "many passwords are being checked; come again in some seconds", retry=2)
+        tried = self._wrong.add(address, name)
+        if name and await self._right_password(name, password, hashed):
+            self._wrong.take_back(address, name, tried)
             return AuthCredentials(["draw"]), SimpleUser(name)
         raise LoginError(401, f"the login is wrong. {self._expected()}")
 
+    def _remembered(self, name: str, password: str, hashed: str) -> bool:
+        """Whether the password was right before, and is still the person's."""
+        known, seen = self._right.get(name, ("", b""))
+        return known == hashed and hmac.compare_digest(seen, self._seen(password))
+
     async def _right_password(self, name: str, password: str, hashed: str | None) -> bool:
-        seen = hmac.digest(self._secret, password.encode(), "sha256")
-        remembered = self._right.get(name)
-        if remembered and remembered[0] == hashed and hmac.compare_digest(remembered[1], seen):
-            return True
-        if self._waiting >= _MOST_WAITING:
-            raise LoginError(429, "many passwords are being checked; come again in some seconds", retry=2)
         self._waiting += 1
         try:
             async with self._one_at_a_time:
@@ -211,20 +215,11 @@ class Login(AuthenticationBackend):
         finally:
             self._waiting -= 1
         if right and hashed:
-            self._right[name] = (hashed, seen)
+            self._right[name] = (hashed, self._seen(password))
         return right
 
-    def _count_try(self, key: tuple[str, str]) -> None:
-        """Before the password is checked, so that many tries at once count too; a right one is taken back."""
-        now = time.monotonic()
-        tries = [when for when in self._wrong.get(key, []) if now - when < _WRONG_SECONDS]
-        if len(tries) >= _WRONG_TRIES:
-            retry = int(_WRONG_SECONDS - (now - tries[0])) + 1
-            raise LoginError(429, f"too many wrong logins; come again in {retry} seconds", retry=retry)
-        self._wrong[key] = [*tries, now]
-        self._wrong.move_to_end(key)
-        if len(self._wrong) > _MOST_REMEMBERED:
-            self._wrong.popitem(last=False)
+    def _seen(self, password: str) -> bytes:
+        return hmac.digest(self._secret, password.encode("utf-8", "surrogateescape"), "sha256")
 
     def _expected(self) -> str:
         ways = ["a token (Authorization: Bearer TOKEN)"] if self._token else []
@@ -234,9 +229,13 @@ class Login(AuthenticationBackend):
     def _address(self, conn: HTTPConnection) -> str:
         address = conn.client.host if conn.client else "unknown"
         if self._behind_proxy:
-            # The last one is the proxy's own word; those before it are the client's.
-            address = conn.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()[:64] or address
+            # The last one of all such lines is the proxy's own word; those before it are the client's.
+            address = ",".join(conn.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()[:64] or address
         return address
+
+
+def _too_many(wait: int) -> LoginError:
+    return LoginError(429, f"too many wrong logins; come again in {wait} seconds", retry=wait)
 
 
 def _stated(header: str) -> tuple[str, str]:

@@ -2,20 +2,23 @@
 
 import logging
 import sys
+import threading
 import time
 
 _LINES_A_MINUTE, _LONGEST_LINE = 20, 400
 _LOGGERS = ("uvicorn", "asyncio", "syncmri", "app")
+_log = logging.getLogger("syncmri.threads")
 
 
 def log_shortly() -> None:
-    """Have the loggers of the server write such lines to standard error."""
+    """Have the loggers of the server, and threads that fail, write such lines to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Few(_LINES_A_MINUTE))
     handler.setFormatter(_Short())
     for name in _LOGGERS:
         logging.getLogger(name).handlers = [handler]
         logging.getLogger(name).propagate = False
+    threading.excepthook = _thread_failed
 
 
 class _Few(logging.Filter):
@@ -45,8 +48,15 @@ class _Short(logging.Formatter):
         return line[:_LONGEST_LINE]
 
 
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        name = failed.thread.name if failed.thread else "unknown"
+        _log.error("The thread %s has failed", name, exc_info=failed.exc_value)
+
+
 def _place(error: BaseException) -> str:
+    """Module and line; a path would tell where the project lies."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "an unknown place"
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}" if trace else "an unknown place"

@@ -4,8 +4,10 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, Security
@@ -21,8 +23,10 @@ from app.serving.bodies import BodyReader, body_schema, most_bytes
 from app.serving.queue import CLIENT_GONE, InferenceQueue
 from app.serving.schemas import Fault, Images, ImagesRequest, Masks, MasksRequest, ModelState, RefusedError
 from app.serving.service import Limits, ModelService, UnnotedError
-from mlops.connection import TrackingError
+from mlops.approvals.keys import keys_folder
+from mlops.connection import TrackingError, tracking_uri
 from mlops.gate import MASKS
+from mlops.house import house_folder
 
 _HEALTH_SECONDS = 1.0
 _FAULTS_TOLD = 5
@@ -48,6 +52,8 @@ def build_api(services: Sequence[ModelService], limits: Limits, *, login: bool =
     Args:
         login: the schema says that a login is needed.
     """
+    places = {place for service in services for place in _own_places(service.root)}
+    public = partial(_public, places=sorted(places, key=len, reverse=True))
     api = FastAPI(
         title="SynCMRI",
         version=_own_version(),
@@ -59,20 +65,20 @@ def build_api(services: Sequence[ModelService], limits: Limits, *, login: bool =
         exception_handlers={
             RequestValidationError: _bad_request,
             AnyHTTPException: _told,
-            NotApprovedError: _status(409),
-            TrackingError: _status(503),
-            UnnotedError: _unnoted,
-            RefusedError: _status(422),
+            NotApprovedError: _status(409, public),
+            TrackingError: _status(503, public),
+            UnnotedError: _unnoted(public),
+            RefusedError: _status(422, public),
             ClientDisconnect: _gone,
         },
     )
-    api.include_router(_routes({service.approved.model: service for service in services}, limits, login))
+    api.include_router(_routes({service.approved.model: service for service in services}, limits, login, public))
     schema = json.dumps(api.openapi()).encode()
     api.add_route("/openapi.json", lambda request: _json(schema), include_in_schema=False)
     return api
 
 
-def _routes(services: dict[str, ModelService], limits: Limits, login: bool) -> APIRouter:
+def _routes(services: dict[str, ModelService], limits: Limits, login: bool, public: Callable[[str], str]) -> APIRouter:
     router, queue, reader = APIRouter(), InferenceQueue(limits.in_flight), BodyReader()
     # Says in the schema that a login is needed; it has been asked for before.
     schemes = [Security(HTTPBearer(auto_error=False)), Security(HTTPBasic(auto_error=False))]
@@ -90,7 +96,7 @@ def _routes(services: dict[str, ModelService], limits: Limits, login: bool) -> A
     @closed.get("/models")
     async def models() -> list[ModelState]:
         """What is served, what it takes, and in which state it is."""
-        return list(await asyncio.gather(*(asyncio.to_thread(_state, service) for service in services.values())))
+        return list(await asyncio.gather(*(asyncio.to_thread(_state, service, public) for service in services.values())))
 
     def service_of(model: str) -> ModelService:
         if model not in services:
@@ -145,9 +151,9 @@ class _Health:
         self._last = "cannot be known" if asked.cancelled() or asked.exception() else asked.result()
 
 
-def _state(service: ModelService) -> ModelState:
+def _state(service: ModelService, public: Callable[[str], str]) -> ModelState:
     state = service.state()
-    return state.model_copy(update={"reason": _public(state.reason)}) if state.reason else state
+    return state.model_copy(update={"reason": public(state.reason)}) if state.reason else state
 
 
 def _json(content: bytes) -> Response:
@@ -171,26 +177,42 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
 
-async def _unnoted(request: Request, error: Exception) -> JSONResponse:
-    _log.error("Nothing is given out, since the lineage can't be written: %s", _public(str(error)))
-    return JSONResponse({"detail": "the lineage can't be written now, and without it nothing is given out; come again"}, 503)
+def _unnoted(public: Callable[[str], str]) -> Any:
+    detail = "the lineage can't be written now, and without it nothing is given out; come again"
+
+    async def told(request: Request, error: Exception) -> JSONResponse:
+        _log.error("Nothing is given out, since the lineage can't be written: %s", public(str(error)))
+        return JSONResponse({"detail": detail}, 503)
+
+    return told
 
 
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-def _status(status: int) -> Any:
+def _status(status: int, public: Callable[[str], str]) -> Any:
     async def told(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": _public(str(error))}, status)
+        return JSONResponse({"detail": public(str(error))}, status)
 
     return told
 
 
-def _public(message: str) -> str:
-    """A message without addresses, which may hold a password, and without paths of this machine."""
+def _public(message: str, places: Sequence[str] = ()) -> str:
+    """A message without addresses, which may hold a password, and without paths of this machine.
+
+    The project's own places come first: their paths may have blanks, at which the pattern of any path would end.
+    """
+    for place in places:
+        message = re.sub(re.escape(place) + r"[^\s'\"]*", "[path]", message)
     message = re.sub(r"\b[a-z][a-z0-9+.-]*://\S+", "[address]", message, flags=re.IGNORECASE)
     return re.sub(r"(?<![\w:/.@-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+[^\s'\"]*", "[path]", message)
+
+
+def _own_places(root: Path) -> set[str]:
+    """Where the project at ``root`` keeps its files."""
+    folders = {root, root.absolute(), root.resolve(), house_folder(root), keys_folder(), Path.home()}
+    return {str(folder) for folder in folders if len(folder.parts) > 1} | {tracking_uri(root)}
 
 
 def _own_version() -> str:

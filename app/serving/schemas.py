@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import math
+from itertools import chain, islice
 from tokenize import TokenError
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from cmr.labels import BACKGROUND, CLASSES
 Format = Literal["list", "npy", "png"]
 BYTES_A_PIXEL = 48  # of a mask in the wordiest form that is taken: one-hot float64 in base64, or "0.0, " four times a pixel
 _GREATEST_GUIDANCE = 100.0
+_DEEPEST = 4  # lists in lists: pictures, classes, rows, pixels
 
 
 class RefusedError(DataError):
@@ -136,12 +138,7 @@ def read_masks(given: list[Any] | str, size: int, most: int) -> NDArray[np.uint8
     Raises:
         RefusedError: anything else, masks without a heart among them.
     """
-    array = _from_npy(given) if isinstance(given, str) else _from_lists(given)
-    if array.ndim < 3 or array.shape[1:] not in [(size, size), (CLASSES, size, size)]:
-        expected = f"(N, {size}, {size}) labels or (N, {CLASSES}, {size}, {size}) one-hot"
-        raise RefusedError(f"masks: shape {_shown(array.shape)}; expected {expected}")
-    if not 1 <= len(array) <= most:
-        raise RefusedError(f"masks: {len(array)} of them; expected 1 to {most} a request")
+    array = _from_npy(given, size, most) if isinstance(given, str) else _from_lists(given, size, most)
     if not np.isfinite(array).all():
         raise RefusedError("masks: some values are not finite (NaN or infinity)")
     labels = _labels(array) if array.ndim == 3 else _of_one_hot(array)
@@ -161,16 +158,31 @@ def encode(pictures: NDArray, how: Format) -> list[Any] | str:
     return (pictures if pictures.dtype == np.uint8 else pictures.astype(float).round(4)).tolist()
 
 
-def _from_lists(given: list[Any]) -> NDArray:
+def _from_lists(given: list[Any], size: int, most: int) -> NDArray:
+    _check_lists(given, most * CLASSES * size**2)
     try:
         array = np.asarray(given)
-    except (ValueError, OverflowError) as error:  # rows of different lengths, too deep, or a number of hundreds of digits
+    except (ValueError, OverflowError) as error:  # rows of different lengths, or a number of hundreds of digits
         raise RefusedError("masks: the lists make no array; expected rows of equal length, of numbers") from error
     _check_numbers(array.dtype)
+    _check_shape(array.shape, size, most)
     return array
 
 
-def _from_npy(given: str) -> NDArray:
+def _check_lists(given: list[Any], most: int) -> None:
+    """Refuse what numpy would give much memory: a text among numbers makes each of them as long as the text."""
+    level = given
+    for _ in range(_DEEPEST - 1):
+        if not level or set(map(type, level)) != {list}:
+            break
+        level = list(islice(chain.from_iterable(level), most + 1))
+    if len(level) > most:
+        raise RefusedError(f"masks: more than {most} values; expected at most {most} in all")
+    if not set(map(type, level)) <= {int, float}:
+        raise RefusedError(f"masks: expected numbers only, in lists that are nested {_DEEPEST} times at most and equally deep")
+
+
+def _from_npy(given: str, size: int, most: int) -> NDArray:
     try:
         file = io.BytesIO(base64.b64decode(given, validate=True))
     except (binascii.Error, ValueError) as error:
@@ -183,10 +195,19 @@ def _from_npy(given: str) -> NDArray:
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise RefusedError("masks: not readable as a .npy file (numpy.save with allow_pickle=False)") from error
     _check_numbers(kind)
+    _check_shape(shape, size, most)
     content = file.read()
-    if any(type(length) is not int or length < 0 for length in shape) or len(content) != kind.itemsize * math.prod(shape):
+    if len(content) != kind.itemsize * math.prod(shape):
         raise RefusedError(f"masks: the .npy file claims the shape {_shown(shape)}, which its {len(content)} bytes are not")
     return np.frombuffer(content, kind).reshape(shape, order="F" if columns_first else "C")
+
+
+def _check_shape(shape: tuple[int, ...], size: int, most: int) -> None:
+    if shape[1:] not in [(size, size), (CLASSES, size, size)] or any(type(length) is not int for length in shape):
+        expected = f"(N, {size}, {size}) labels or (N, {CLASSES}, {size}, {size}) one-hot"
+        raise RefusedError(f"masks: shape {_shown(shape)}; expected {expected}")
+    if not 1 <= shape[0] <= most:
+        raise RefusedError(f"masks: {str(shape[0])[:12]} of them; expected 1 to {most} a request")
 
 
 def _check_numbers(kind: np.dtype) -> None:

@@ -66,7 +66,7 @@ class ModelService:
     def __init__(self, root: Path, model: str, limits: Limits):
         self.approved = load_approved(root, model)
         self.limits = limits
-        self._root = root
+        self.root = root
         self._watch = ApprovalWatch(root, self.approved, every=limits.recheck_seconds)
         blank = np.zeros((1, self.approved.size, self.approved.size), np.uint8 if model == MASKS else np.float32)
         self.approved.near_copies(blank)  # what the guard needs is read now: where it is missing, nothing starts
@@ -199,7 +199,7 @@ class ModelService:
 
     def _note(self, about: dict[str, Any]) -> None:
         try:
-            note_export(self._root, [(self.approved.model, self.approved.number)], about)
+            note_export(self.root, [(self.approved.model, self.approved.number)], about)
         except (TrackingError, DataError, OSError) as error:
             raise UnnotedError(str(error)) from error
 

@@ -19,7 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.hosting import Access, host_app
+from app.hosting import Access, host_app, with_health
 from app.login import Login
 from app.studio import render
 from app.studio.access import UPLOAD, PageRequests, visitor_of, with_visitors
@@ -110,7 +110,8 @@ def _tidy(desk: Desk) -> None:
 def serve(root: Path, listener: socket.socket, access: Access, login: Login) -> None:
     """Serve until Ctrl-C or SIGTERM; ``listener`` is from :func:`app.hosting.open_listener`."""
     with TemporaryDirectory(prefix="syncmri-studio-") as scratch:
-        host_app(make_app(root, Path(scratch)), listener, access, login, LARGEST_BODY)
+        app = with_health(make_app(root, Path(scratch)), {"studio": "up"})
+        host_app(app, listener, access, login, LARGEST_BODY)
 
 
 class _OwnOnly:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from app.connections import ConnectionLimits
-from app.hosting import Access, open_listener, who_asks
+from app.hosting import Access, open_listener, who_asks, with_health
 from app.login import Login
 from app.server_log import log_shortly
 from cmr.errors import DataError
@@ -54,6 +55,10 @@ async def _work(request: Request) -> Response:
 
 
 async def _fault(request: Request) -> Response:
+    raise RuntimeError(SECRET)
+
+
+def _fails() -> None:
     raise RuntimeError(SECRET)
 
 
@@ -96,6 +101,15 @@ def _dropped(client: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+def _got(client: socket.socket) -> int:
+    """Bytes of an answer until its end or until the connection is closed."""
+    got = 0
+    with contextlib.suppress(ConnectionError):
+        while got < LARGE and (piece := client.recv(1 << 16)):
+            got += len(piece)
+    return got
 
 
 def _send_slowly(client: socket.socket, piece: bytes) -> None:
@@ -193,6 +207,30 @@ def test_bodies_that_arrive_may_hold_so_much_memory_together() -> None:
         assert requests.get(f"{address}/health", timeout=10).status_code == 200
 
 
+def test_answers_that_wait_may_hold_so_much_memory_together() -> None:
+    """They are closed when they are written, not when the server next looks: that is a second later."""
+    limits = ConnectionLimits(answer_bytes=12 << 20)
+    text = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr("app.server.drop_overdue", lambda *_: None)
+        address = stack.enter_context(running(APP, limits=limits))
+        clients = [stack.enter_context(_connect(address, text, buffer=4096)) for _ in range(6)]
+        time.sleep(1)
+        assert requests.get(f"{address}/health", timeout=10).status_code == 200
+        assert sum(_got(client) < LARGE for client in clients) >= 4
+
+
+def test_an_application_without_health_gets_it_and_asks_for_no_login() -> None:
+    app = with_health(Starlette(routes=[Route("/echo", _echo)]), {"studio": "up"})
+    with running(app, Login("a-token")) as address:
+        answer = requests.get(f"{address}/health", timeout=10)
+        assert (answer.status_code, answer.json()) == (200, {"studio": "up"})
+        assert requests.get(f"{address}/health", headers={"Host": "evil.example.org"}, timeout=10).status_code == 400
+        assert requests.get(f"{address}/echo", timeout=10).status_code == 401
+        assert requests.post(f"{address}/health", timeout=10).status_code in (401, 404, 405)
+
+
 @pytest.mark.parametrize(
     ("host", "served"),
     [
@@ -249,6 +287,9 @@ def test_behind_a_proxy_the_page_may_have_the_public_name() -> None:
             assert requests.post(f"{address}/echo", headers={"Origin": origin}, timeout=10).status_code == status
         said = requests.get(f"{address}/echo", headers={"X-Forwarded-For": "6.6.6.6, 10.1.2.3"}, timeout=10).json()
         assert said["who"] == "10.1.2.3"  # the first is the client's own word
+        with _connect(address, b"GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n") as client:
+            client.sendall(b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7, 10.1.2.3\r\n\r\n")
+            assert b'"who":"10.1.2.3"' in b"".join(iter(lambda: client.recv(4096), b""))
 
 
 def test_only_a_proxy_is_believed(address: str) -> None:
@@ -277,21 +318,29 @@ def test_a_refusal_comes_before_the_body() -> None:
             assert client.recv(12) == b"HTTP/1.1 401"
 
 
-def test_a_fault_says_nothing_of_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_says_nothing_of_the_server(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # pytest's would keep it from the log
     loggers = {name: logging.getLogger(name) for name in ("uvicorn", "asyncio", "syncmri")}
     before = {name: (logger.handlers, logger.propagate) for name, logger in loggers.items()}
     try:
         log_shortly()
+        thread = threading.Thread(target=_fails)
+        thread.start()
+        thread.join()
         with running(APP) as address:
             for _ in range(100):
                 answer = requests.get(f"{address}/fault", timeout=10)
                 assert (answer.status_code, answer.text) == (500, "Internal Server Error")
                 assert "server" not in answer.headers
-        log = [line for line in capsys.readouterr().err.splitlines() if "ERROR" in line]
+        said = capsys.readouterr().err
+        log = [line for line in said.splitlines() if "ERROR" in line]
     finally:
         for name, (handlers, propagate) in before.items():
             loggers[name].handlers, loggers[name].propagate = handlers, propagate
     assert 1 <= len(log) <= 20
+    assert "Traceback" not in said
+    assert "has failed: RuntimeError at tests.app.test_hosting:" in log[0]
+    assert str(Path(__file__).parents[2]) not in said
     assert all("RuntimeError at" in line and "hunter2" not in line and len(line) <= 400 for line in log)
 
 

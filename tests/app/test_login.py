@@ -1,5 +1,6 @@
 """Logins over real HTTP: tokens, people in a file, wrong tries; the commands that write the file."""
 
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -74,6 +75,36 @@ def test_wrong_tries_are_throttled_by_name_and_never_lock_the_token_out(address:
     assert _ask(address, "bert", PASSWORD).status_code == 200
     assert [_ask(address, Authorization=f"Bearer {n}").status_code for n in range(12)].count(429) == 2
     assert _ask(address, Authorization="Bearer the-token").status_code == 200
+
+
+def test_the_throttle_does_not_tell_who_exists(address: str) -> None:
+    def answers(name: str) -> list[tuple[int, str]]:
+        said = [_ask(address, name, f"guess {n}") for n in range(12)]
+        return [(one.status_code, re.sub(r"in \d+ s", "", one.text)) for one in said]
+
+    known = answers("anna")
+    assert [status for status, _ in known] == [401] * 10 + [429] * 2
+    assert answers("nobody") == answers("Anna") == answers("x" * 300) == known
+
+
+def test_many_names_are_not_tried_and_do_not_lock_out_who_is_known(address: str, users: Path) -> None:
+    add_user(users, "bert", PASSWORD)
+    assert _ask(address, "anna", PASSWORD).status_code == 200
+    answers = [_ask(address, f"name{n}", "guess").status_code for n in range(70)]
+    assert (answers[:50], answers[60:]) == ([401] * 50, [429] * 10)
+    assert _ask(address, "bert", PASSWORD).status_code == 429  # has not been here before
+    assert _ask(address, "anna", PASSWORD).status_code == 200
+    assert _ask(address, "anna", "guess").status_code == 429
+
+
+def test_right_logins_do_not_count(users: Path) -> None:
+    with running(APP, Login(None, Users(users))) as address:
+        for n in range(9):
+            assert _ask(address, "anna", f"guess {n}").status_code == 401
+        for _ in range(100):
+            assert _ask(address, "anna", PASSWORD).status_code == 200
+        assert _ask(address, "anna", "guess").status_code == 401
+        assert _ask(address, "anna", "guess").status_code == 429
 
 
 def test_who_is_removed_or_changed_in_the_file_is_refused_at_once(address: str, users: Path) -> None:

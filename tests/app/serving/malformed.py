@@ -94,6 +94,7 @@ def _families(size: int, most: int, random: np.random.Generator) -> list[Callabl
         lambda: Bad("no masks", b'{"seed": 1}'),
         lambda: but("unknown key", **{pick(["mask", "Seed", "n", "__proto__"]): 1}),
         lambda: but("masks", masks=pick([None, 1, {"a": 1}, True, "", [], [[]], [[[]]], [None], ["a"], [{}], "\ud800"])),
+        lambda: but("text among numbers", masks=[*[[[pick(["x" * 5000, True, None, {}])]]], *masks.tolist()]),
         lambda: but("no base64", masks=pick(["äöü", "=", "a", "!!!!", " "])),
         lambda: but("no npy", masks=base64.b64encode(random.bytes(int(random.integers(0, 300)))).decode()),
         lambda: but("npy cut short", masks=npy(masks)[: 4 * int(random.integers(1, 60))]),
@@ -139,6 +140,8 @@ _CLAIMS = [
     "(64,)",
     "('a',)",
     "(1e3,)",
+    f"({'0, ' * 70})",
+    "(4611686018427387904, 4611686018427387904, 0)",
 ]
 _HEADERS = [
     "(" * 100,

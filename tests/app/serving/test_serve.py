@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -281,6 +282,44 @@ def test_messages_show_no_address_and_no_path() -> None:
     )
     assert not any(word in shown for word in ("hunter2", "srv", "~", "C:"))
     assert "models:/syncmri-ddpm@approved stays" in shown
+
+
+def test_a_broken_project_is_told_without_its_places(
+    approved_project: Path, address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    params = approved_project / "params.yaml"
+    before = params.read_text()
+    try:
+        params.write_text("tracking: [\n")
+        time.sleep(2 * LIMITS.recheck_seconds)
+        refused = requests.post(address + IMAGES, json={"masks": HEART.tolist()}, timeout=60)
+        ddpm = requests.get(f"{address}/v1/models", timeout=60).json()[0]
+    finally:
+        params.write_text(before)
+    assert (refused.status_code, "is still approved cannot be known" in refused.json()["detail"]) == (409, True), refused.text
+    assert (ddpm["approved"], "`syncmri verify ddpm`" in ddpm["reason"]) == (False, True)
+    assert str(approved_project) not in refused.text + ddpm["reason"]
+    assert "Traceback" not in capsys.readouterr().err
+    time.sleep(2 * LIMITS.recheck_seconds)
+    assert _images(address)["rows"] == [0, 1]
+
+
+def test_messages_show_no_place_of_the_project_though_its_path_has_blanks(
+    approved_project: Path, services: list[ModelService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = "/home/Maria Muster/heart study/inhouse"
+    monkeypatch.setenv("SYNCMRI_INHOUSE", house)
+    monkeypatch.setenv("SYNCMRI_KEYS", "/home/Maria Muster/my keys")
+    error = NotApprovedError(
+        f"{house}/packages/1a2b and /home/Maria Muster/my keys/house.key in '{approved_project}/x': missing"
+    )
+    with running(build_api(services, LIMITS)) as address, monkeypatch.context() as patch:
+        patch.setattr(services[0], "_watch", SimpleNamespace(check=_raising(error)))
+        refused = requests.post(address + IMAGES, json={"masks": HEART.tolist()}, timeout=60)
+        state = requests.get(f"{address}/v1/models", timeout=60).json()[0]
+    for said in (refused.json()["detail"], state["reason"]):
+        assert said == "[path] and [path] in '[path]': missing"
 
 
 @pytest.mark.parametrize("part", [b"[],", b"{},", b'"",', b"1,"])
