@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cmr.labels import STRUCTURES
 from cmr.store import SliceStore
 from mlops.gate import MASKS, GateSettings
 from mlops.release import (
@@ -24,14 +23,13 @@ from mlops.release import (
 )
 from pipelines.reporting.charts import Densities
 from pipelines.reporting.grids import matched_synthetic
+from pipelines.reporting.likeness import ALIKE, SAME_SHAPE, most_alike, most_overlap
 from pipelines.reporting.names import SPLITS
 from pipelines.reporting.project import Project
 from pipelines.reporting.source import Derived, Network, Stage
 
 _SHOWN = 24  # synthetic masks and images of each generator
 _TRIED = 4 * _SHOWN  # of which some may be too like a real slice
-_ALIKE, _SAME_SHAPE = 0.95, 0.97  # correlation of two images, Dice of two masks, from which on the picture is not shown
-_BLOCK = 512  # real slices compared at a time
 _HISTORY = ("step", "epoch", "train_loss", "validation", "learning_rate", "seconds")
 _KINDS = ("masks", "autoencoder", "generator", "segmenter", "control")
 _DIGEST = re.compile(r"[0-9a-f]{7,64}")
@@ -186,13 +184,7 @@ def _synthetic(project: Project, generators: list[str]) -> dict[str, SliceStore]
     rows = {MASKS: matched["row"].to_numpy()[places], **{name: matched[name].to_numpy()[places] for name in sets}}
     shapes = np.asarray(masks.masks[rows[MASKS]])
     images = {name: np.asarray(store.images[rows[name]]) for name, store in sets.items() if store.images is not None}
-    fits = ~_like_real(project, shapes, images)
-    chosen = np.flatnonzero(fits)
-    chosen = (
-        chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), _SHOWN)).round().astype(int))]
-        if len(chosen)
-        else chosen
-    )
+    chosen = _unlike_real(project, shapes, images)
     if not len(chosen):
         return {}
     index = pd.DataFrame({"subject": [f"synthetic {place}" for place in range(1, len(chosen) + 1)]})
@@ -200,35 +192,23 @@ def _synthetic(project: Project, generators: list[str]) -> dict[str, SliceStore]
     return found | {name: SliceStore(shapes[chosen], index, pictures[chosen]) for name, pictures in images.items()}
 
 
-def _like_real(project: Project, masks: NDArray[np.uint8], images: Mapping[str, NDArray]) -> NDArray[np.bool_]:
-    """(N,) whether the mask, or an image of it, is almost one of the project's: a generator may have learnt one by heart."""
-    alike = np.zeros(len(masks), dtype=bool)
-    shown = {name: _standard(pictures) for name, pictures in images.items()}
-    for dataset in project.datasets:
-        real = project.store(f"slices/{dataset}")
-        for start in range(0, len(real) if real is not None else 0, _BLOCK):
-            assert real is not None
-            block = slice(start, start + _BLOCK)
-            alike |= (_dice(masks, np.asarray(real.masks[block])) > _SAME_SHAPE).any(axis=1)
-            if real.images is not None:
-                scans = _standard(np.asarray(real.images[block]))
-                for pictures in shown.values():
-                    alike |= (pictures @ scans.T > _ALIKE).any(axis=1)
-    return alike
+def _unlike_real(project: Project, masks: NDArray[np.uint8], images: Mapping[str, NDArray]) -> NDArray[np.intp]:
+    """Up to :data:`_SHOWN` places where neither the mask nor an image is a real one again: a generator may learn one by heart.
 
-
-def _standard(images: NDArray) -> NDArray[np.float32]:
-    """(N, S, S) -> (N, S·S) of mean 0 and length 1, so that a product of two is their correlation."""
-    flat = images.reshape(len(images), -1).astype(np.float32)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
-
-
-def _dice(masks: NDArray[np.uint8], real: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(N, M) Dice over all structures together; 0 where one of the two shows none."""
-    one_hot = [
-        np.concatenate([(of == label).reshape(len(of), -1) for label in STRUCTURES.values()], axis=1).astype(np.float32)
-        for of in (masks, real)
-    ]
-    common, sizes = one_hot[0] @ one_hot[1].T, [of.sum(axis=1) for of in one_hot]
-    return 2 * common / np.maximum(sizes[0][:, None] + sizes[1][None, :], 1)
+    What is mirrored, turned, shifted or negated counts as the same.
+    """
+    real = [store for dataset in project.datasets if (store := project.store(f"slices/{dataset}")) is not None]
+    chosen = np.empty(0, dtype=np.intp)
+    rounds = -(-len(masks) // _SHOWN)
+    for first in range(rounds):  # each round takes places from all over the set, and mostly the first is enough
+        places = np.arange(first, len(masks), rounds)
+        alike = np.zeros(len(places), dtype=bool)
+        for store in real:
+            alike |= most_overlap(masks[places], store.masks) > SAME_SHAPE
+            if store.images is not None:
+                for pictures in images.values():
+                    alike |= most_alike(pictures[places], store.images) > ALIKE
+        chosen = np.concatenate([chosen, places[~alike]])
+        if len(chosen) >= _SHOWN:
+            break
+    return np.sort(chosen[:_SHOWN])
