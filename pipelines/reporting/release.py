@@ -226,9 +226,9 @@ def _unlike_real(project: Project, masks: NDArray[np.uint8], images: Mapping[str
         alike = np.zeros(len(places), dtype=bool)
         for store in real:
             alike |= most_overlap(masks[places], store.masks) > SAME_SHAPE
-            if store.images is not None:
-                for pictures in images.values():
-                    alike |= most_alike(pictures[places], store.images) > ALIKE
+            if store.images is not None and images:
+                drawn = np.concatenate([pictures[places] for pictures in images.values()])
+                alike |= (most_alike(drawn, store.images) > ALIKE).reshape(len(images), -1).any(axis=0)
         chosen = np.concatenate([chosen, places[~alike]])
         if len(chosen) >= _SHOWN:
             break
