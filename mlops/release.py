@@ -13,6 +13,9 @@ Nested = Mapping[str, Any]
 
 DRAWN, DRAWN_STEPS = "drawn.png", "drawn"
 """In the folder of a network: the picture of what it drew in the end, and the folder with one of each validation."""
+FEWEST = 5
+"""Patients who share a vendor, a centre or a disease, from which on its name is released."""
+_SHORTEST_ID = 3
 UNTOLD = "the reason is in the in-house report only"
 
 _SECTIONS = (
@@ -92,7 +95,7 @@ _REASONS = tuple(
     )
 )
 _ERROR = re.compile(r"[A-Za-z]\w*(?:Error|Exception|Interrupt|Exit)\b")
-_STORE = re.compile(r"data(?:/[\w-]+)+")
+_STORES = "slices|cohort|masks|sets"
 _DIGEST = re.compile(r"[0-9a-f]{6,64}(?:\.dir)?")
 _WEIGHTS = "the weights of the network behind this figure were not at hand: `syncmri weights fetch`"
 
@@ -172,9 +175,16 @@ def error_for_release(error: str) -> str:
     return kind[0] if kind else reason_for_release(error)
 
 
-def hashes_for_release(hashes: Nested) -> dict[str, str]:
-    """Store below ``data`` -> digest of its content; anything else is left out."""
-    return {path: text for path, digest in hashes.items() if _is(_STORE, path) and _is(_DIGEST, text := str(digest))}
+def hashes_for_release(hashes: Nested, names: Collection[str]) -> dict[str, str]:
+    """Store below ``data`` -> digest of its content, for stores that the pipeline writes; anything else is left out.
+
+    Args:
+        hashes: path of a store -> digest.
+        names: of :func:`names_in`; stores are named by them, alone or joined to the name of a set (``data/sets/ddpm-full``).
+    """
+    known = "|".join(re.escape(name) for name in sorted({*names, *_SETS}, key=len, reverse=True))
+    store = re.compile(rf"data/(?:{_STORES})/(?:{known})(?:-(?:{known}))*")
+    return {path: text for path, digest in hashes.items() if _is(store, path) and _is(_DIGEST, text := str(digest))}
 
 
 def command_for_release(words: Iterable[str]) -> str:
@@ -197,6 +207,38 @@ def number(value: object) -> int | float | None:
 def label(text: object) -> str:
     """A short name of a vendor, a disease, a licence or a device as it is; ``other`` where it could be a path or an address."""
     return str(text) if _is(_LABEL, str(text)) else "other"
+
+
+def label_without(text: object, patients: Collection[str]) -> str:
+    """:func:`label` of a text that a person or a table wrote; ``other`` too where it contains the id of a patient.
+
+    An id of less than three characters is found in many a text that means nobody, and is not looked for; one that is a number
+    only as a word, since ``H100`` is no patient 100.
+    """
+    words, plain = set(re.findall(r"\w+", str(text))), _joined(str(text))
+    for patient in patients:
+        wanted = _joined(patient)
+        if len(wanted) >= _SHORTEST_ID and (wanted in words if wanted.isdecimal() else wanted in plain):
+            return "other"
+    return label(text)
+
+
+def counts_for_release(counts: Nested, patients: Collection[str]) -> dict[str, int | float]:
+    """Name -> patients, of vendors, centres and diseases; the cells of an information table, in which anything may stand.
+
+    Names that fewer than :data:`FEWEST` patients have, and names that contain a patient's id, count as ``other``.
+    """
+    found: dict[str, int | float] = {}
+    for name, count in counts.items():
+        patients_of = number(count) or 0
+        shown = label_without(name, patients) if patients_of >= FEWEST else "other"
+        found[shown] = found.get(shown, 0) + patients_of
+    return found
+
+
+def _joined(text: str) -> str:
+    """Letters and digits alone, so that ``A0S-9V9`` and ``a0s9v9`` are one."""
+    return re.sub(r"[\W_]", "", text).casefold()
 
 
 def _settings(values: Nested, keys: Collection[str]) -> dict[str, Any]:

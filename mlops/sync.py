@@ -118,7 +118,7 @@ def _curves(path: Path, started_ms: int) -> list[Metric]:
 
 def _tags(root: Path, about: Mapping[str, Any]) -> dict[str, str]:
     tags = {"seed": str(about["seed"]), "profile": label(load_params(root).get("profile")), "kind": str(about.get("kind"))}
-    data = hashes_for_release(about["data"])
+    data = hashes_for_release(about["data"], names_in(load_params(root)))
     tags |= {f"content/{path}": digest for path, digest in data.items()}
     tags |= {f"dvc/{path}": version for path, version in _dvc_hashes(root, data).items()}
     return {**tags, **git_tags(root)}
@@ -219,7 +219,8 @@ def _table(tracking: Tracking, run: Run, figures: Mapping[str, Mapping[str, Any]
 def _inputs(tracking: Tracking, run: Run, record: Mapping[str, Any]) -> None:
     """The slice stores that the network was trained on, as MLflow's datasets: named by path, told apart by DVC's hash."""
     there = {given.dataset.name for given in run.inputs.dataset_inputs} if run.inputs else set()
-    missing = {path: content for path, content in hashes_for_release(record["data"]).items() if path not in there}
+    stores = hashes_for_release(record["data"], names_in(load_params(tracking.root)))
+    missing = {path: content for path, content in stores.items() if path not in there}
     versions = _dvc_hashes(tracking.root, missing)
     given = []
     for path, content in missing.items():

@@ -96,6 +96,19 @@ class Project(Derived):
         reports = (self.ingest_report(dataset) or {} for dataset in self.datasets)
         return [list(pair) for report in reports for pair in report.get("duplicates", [])]
 
+    @cached_property
+    def patients(self) -> set[str]:
+        """The ids of all patients that the project knows of: of its manifests, slices, ingest reports and parameters."""
+        found = {str(name).rpartition("/")[2] for name in self.params["data"].get("excluded") or ()}
+        tables = [path for kind in ("manifests/*.parquet", "slices/*/index.parquet") for path in self.root.glob(f"data/{kind}")]
+        for table in map(pd.read_parquet, tables):
+            found |= {str(name) for column in {"subject", "duplicate_of"} & set(table) for name in table[column].unique()}
+        for dataset in self.datasets:
+            report = self.ingest_report(dataset) or {}
+            found |= {str(name) for group in ("duplicates", "excluded") for names in report.get(group, []) for name in names}
+            found |= {str(one["subject"]) for one in report.get("skipped", [])}
+        return found - {""}
+
     def ingested(self, dataset: str) -> dict[str, Any] | None:
         report = self.ingest_report(dataset) if dataset in self.datasets else None
         return None if report is None else counted(report)

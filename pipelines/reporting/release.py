@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cmr.labels import STRUCTURES
+from cmr.ingest import PARTS
 from cmr.store import SliceStore
 from mlops.gate import MASKS, GateSettings
 from mlops.release import (
+    counts_for_release,
     figures_for_release,
     hashes_for_release,
-    label,
+    label_without,
     names_in,
     number,
     params_for_release,
@@ -24,14 +25,13 @@ from mlops.release import (
 )
 from pipelines.reporting.charts import Densities
 from pipelines.reporting.grids import matched_synthetic
+from pipelines.reporting.likeness import ALIKE, SAME_SHAPE, most_alike, most_overlap
 from pipelines.reporting.names import SPLITS
 from pipelines.reporting.project import Project
 from pipelines.reporting.source import Derived, Network, Stage
 
 _SHOWN = 24  # synthetic masks and images of each generator
 _TRIED = 4 * _SHOWN  # of which some may be too like a real slice
-_ALIKE, _SAME_SHAPE = 0.95, 0.97  # correlation of two images, Dice of two masks, from which on the picture is not shown
-_BLOCK = 512  # real slices compared at a time
 _HISTORY = ("step", "epoch", "train_loss", "validation", "learning_rate", "seconds")
 _KINDS = ("masks", "autoencoder", "generator", "segmenter", "control")
 _DIGEST = re.compile(r"[0-9a-f]{7,64}")
@@ -76,21 +76,30 @@ def release_of(project: Project) -> Release:
         DataError: a file of the project is broken, or synthetic images and masks do not belong together.
     """
     params = {"profile": "unnamed", **params_for_release(project.params)}
+    patients = project.patients
+    if licences := params["data"].get("licences"):
+        params["data"]["licences"] = {name: label_without(text, patients) for name, text in licences.items()}
     datasets = [name for name in project.datasets if name in params["data"]["raw"]]
     generators = params["generators"]["names"]
     names = names_in(project.params)
     of_models = [f"{stage}-{model}" for stage in ("fidelity", "privacy", "membership") for model in (*generators, MASKS)]
     sampled = [f"sampling-{model}-{source}" for model in (*generators, MASKS) for source in ("full", "test", *datasets)]
     stages = {name: stage for name in (MASKS, "utility", *of_models, *sampled) if (stage := project.stage(name)) is not None}
+    ingested = {name: _counted(found, patients) for name in datasets if (found := project.ingested(name)) is not None}
+    shown = {name: set(found["vendors"]) for name, found in ingested.items()}
     return Release(
         params=params,
         gate=replace(project.gate, meaning=params["gate"].get("meaning", "")),
         datasets=datasets,
         phantoms=[name for name in project.phantoms if name in datasets],
-        networks=[_network(network) for network in project.networks if _is_known(network.name, generators, names)],
+        networks=[
+            _network(network, names, patients) for network in project.networks if _is_known(network.name, generators, names)
+        ],
         revision=project.revision if _DIGEST.fullmatch(project.revision) else "",
-        _stages={name: Stage(figures_for_release(stage.figures, names), _notes(stage.notes)) for name, stage in stages.items()},
-        _ingested={name: _counted(found) for name in datasets if (found := project.ingested(name)) is not None},
+        _stages={
+            name: Stage(figures_for_release(stage.figures, names), _notes(stage.notes, shown)) for name, stage in stages.items()
+        },
+        _ingested=ingested,
         _counts={
             name: {split: {kind: int(count) for kind, count in found[split].items()} for split in SPLITS}
             for name in datasets
@@ -109,7 +118,7 @@ def _is_known(network: str, generators: list[str], names: set[str]) -> bool:
     return kind in ("", "autoencoder", "control") and of in (MASKS, *generators)
 
 
-def _network(network: Network) -> Network:
+def _network(network: Network, names: set[str], patients: set[str]) -> Network:
     """The record's numbers, settings and hashes, and the curves."""
     record, kept = network.record, dict[str, Any]()
     for key in ("steps", "parameters", "seconds", "seed", "slices_trained_on"):
@@ -122,10 +131,13 @@ def _network(network: Network) -> Network:
     }.items():
         if block in record:
             kept[block] = {key: number(record[block].get(key)) for key in keys}
-    kept |= {"kind": record.get("kind") if record.get("kind") in _KINDS else "", "device": label(record.get("device", ""))}
+    kept |= {
+        "kind": record.get("kind") if record.get("kind") in _KINDS else "",
+        "device": label_without(record.get("device", ""), patients),
+    }
     kept |= {"run_key": key if _DIGEST.fullmatch(key := str(record.get("run_key", ""))) else "", "created": _time(record)}
     kept["params"] = settings_for_release(record.get("params") or {})
-    kept["data"] = hashes_for_release(record.get("data") or {})
+    kept["data"] = hashes_for_release(record.get("data") or {}, names)
     kept["slices"] = {path: number(count) for path, count in (record.get("slices") or {}).items() if path in kept["data"]}
     history = network.history[[column for column in _HISTORY if column in network.history]].apply(
         pd.to_numeric, errors="coerce"
@@ -140,7 +152,7 @@ def _time(record: Mapping[str, Any]) -> str:
         return ""
 
 
-def _notes(notes: Mapping[str, Any]) -> dict[str, Any]:
+def _notes(notes: Mapping[str, Any], vendors: Mapping[str, set[str]]) -> dict[str, Any]:
     """Curves of FID, the table of the match and of whom a positive control learnt, in numbers."""
     found: dict[str, Any] = {}
     if curves := notes.get("fid_against_n"):
@@ -152,25 +164,32 @@ def _notes(notes: Mapping[str, Any]) -> dict[str, Any]:
     sides = ("members", "nonmembers", "drawn", "member_slices", "nonmember_slices")
     for key in ("match", "test_match"):
         if kinds := notes.get(key):
-            found[key] = [{**_group(kind), **{side: number(kind[side]) for side in sides}} for kind in kinds]
+            found[key] = [{**_group(kind, vendors), **{side: number(kind[side]) for side in sides}} for kind in kinds]
     if control := notes.get("control"):
         of_sides = {
             side: {split: number(control[side][split]) for split in control[side] if split in SPLITS} for side in sides[:2]
         }
-        found["control"] = _group(control) | of_sides
+        found["control"] = _group(control, vendors) | of_sides
     return found
 
 
-def _group(of: Mapping[str, Any]) -> dict[str, str]:
-    return {"dataset": label(of["dataset"]), "vendor": label(of["vendor"])}
+def _group(of: Mapping[str, Any], vendors: Mapping[str, set[str]]) -> dict[str, str]:
+    """A dataset and one of the vendors of it that are released."""
+    shown = vendors.get(of["dataset"], set())
+    return {
+        "dataset": of["dataset"] if of["dataset"] in vendors else "other",
+        "vendor": of["vendor"] if of["vendor"] in shown else "other",
+    }
 
 
-def _counted(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts of ingest; names of parts, vendors, centres and diseases that could be a path stand as ``other``."""
-    kept: dict[str, Any] = {"layout": label(found["layout"])}
+def _counted(found: Mapping[str, Any], patients: set[str]) -> dict[str, Any]:
+    """The counts of ingest; names of vendors, centres and diseases only where they single out no patient."""
+    kept: dict[str, Any] = {"layout": label_without(found["layout"], patients)}
     kept |= {key: number(found[key]) or 0 for key in ("frames", "duplicates", "skipped", "excluded", "warnings")}
-    for key in ("found", "subjects", "vendors", "centres", "pathologies"):
-        kept[key] = {label(name): number(count) or 0 for name, count in found[key].items()}
+    for key in ("found", "subjects"):
+        kept[key] = {part: number(found[key].get(part)) or 0 for part in PARTS if part in found[key]}
+    for key in ("vendors", "centres", "pathologies"):
+        kept[key] = counts_for_release(found[key], patients)
     kept["unused"] = {"scans": total} if (total := sum(number(count) or 0 for count in found["unused"].values())) else {}
     return kept
 
@@ -186,13 +205,7 @@ def _synthetic(project: Project, generators: list[str]) -> dict[str, SliceStore]
     rows = {MASKS: matched["row"].to_numpy()[places], **{name: matched[name].to_numpy()[places] for name in sets}}
     shapes = np.asarray(masks.masks[rows[MASKS]])
     images = {name: np.asarray(store.images[rows[name]]) for name, store in sets.items() if store.images is not None}
-    fits = ~_like_real(project, shapes, images)
-    chosen = np.flatnonzero(fits)
-    chosen = (
-        chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), _SHOWN)).round().astype(int))]
-        if len(chosen)
-        else chosen
-    )
+    chosen = _unlike_real(project, shapes, images)
     if not len(chosen):
         return {}
     index = pd.DataFrame({"subject": [f"synthetic {place}" for place in range(1, len(chosen) + 1)]})
@@ -200,35 +213,23 @@ def _synthetic(project: Project, generators: list[str]) -> dict[str, SliceStore]
     return found | {name: SliceStore(shapes[chosen], index, pictures[chosen]) for name, pictures in images.items()}
 
 
-def _like_real(project: Project, masks: NDArray[np.uint8], images: Mapping[str, NDArray]) -> NDArray[np.bool_]:
-    """(N,) whether the mask, or an image of it, is almost one of the project's: a generator may have learnt one by heart."""
-    alike = np.zeros(len(masks), dtype=bool)
-    shown = {name: _standard(pictures) for name, pictures in images.items()}
-    for dataset in project.datasets:
-        real = project.store(f"slices/{dataset}")
-        for start in range(0, len(real) if real is not None else 0, _BLOCK):
-            assert real is not None
-            block = slice(start, start + _BLOCK)
-            alike |= (_dice(masks, np.asarray(real.masks[block])) > _SAME_SHAPE).any(axis=1)
-            if real.images is not None:
-                scans = _standard(np.asarray(real.images[block]))
-                for pictures in shown.values():
-                    alike |= (pictures @ scans.T > _ALIKE).any(axis=1)
-    return alike
+def _unlike_real(project: Project, masks: NDArray[np.uint8], images: Mapping[str, NDArray]) -> NDArray[np.intp]:
+    """Up to :data:`_SHOWN` places where neither the mask nor an image is a real one again: a generator may learn one by heart.
 
-
-def _standard(images: NDArray) -> NDArray[np.float32]:
-    """(N, S, S) -> (N, S·S) of mean 0 and length 1, so that a product of two is their correlation."""
-    flat = images.reshape(len(images), -1).astype(np.float32)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
-
-
-def _dice(masks: NDArray[np.uint8], real: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(N, M) Dice over all structures together; 0 where one of the two shows none."""
-    one_hot = [
-        np.concatenate([(of == label).reshape(len(of), -1) for label in STRUCTURES.values()], axis=1).astype(np.float32)
-        for of in (masks, real)
-    ]
-    common, sizes = one_hot[0] @ one_hot[1].T, [of.sum(axis=1) for of in one_hot]
-    return 2 * common / np.maximum(sizes[0][:, None] + sizes[1][None, :], 1)
+    What is mirrored, turned, shifted or negated counts as the same.
+    """
+    real = [store for dataset in project.datasets if (store := project.store(f"slices/{dataset}")) is not None]
+    chosen = np.empty(0, dtype=np.intp)
+    rounds = -(-len(masks) // _SHOWN)
+    for first in range(rounds):  # each round takes places from all over the set, and mostly the first is enough
+        places = np.arange(first, len(masks), rounds)
+        alike = np.zeros(len(places), dtype=bool)
+        for store in real:
+            alike |= most_overlap(masks[places], store.masks) > SAME_SHAPE
+            if store.images is not None and images:
+                drawn = np.concatenate([pictures[places] for pictures in images.values()])
+                alike |= (most_alike(drawn, store.images) > ALIKE).reshape(len(images), -1).any(axis=0)
+        chosen = np.concatenate([chosen, places[~alike]])
+        if len(chosen) >= _SHOWN:
+            break
+    return np.sort(chosen[:_SHOWN])

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from cmr.store import SliceStore
 from mlops.connection import connect
 from mlops.pipeline_run import pipeline_run
-from mlops.release import FIGURES, error_for_release, params_for_release
+from mlops.release import FIGURES, error_for_release, hashes_for_release, label_without, params_for_release
 from mlops.settings import load_params
 from mlops.sync import sync
 from pipelines.report import held_back, write_report
@@ -59,10 +59,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["excluded"], content["warnings"] = [["patient088"]], ["patient099 ED: unusual voxel size"]
         content["centres"] |= {f"{SECRET}": 1}
         content["unused"] = {f"{SECRET}/Unlabeled": 4}
+        content["pathologies"] |= {"HCM, patient A0S9V9": 1, "as MNMS train-02": 7}
+        content["vendors"] |= {"Vendor of patient077": 9, "Rare": 4, "Common": 5}
 
     def run(content: dict[str, Any]) -> None:
         content["params"] = {"network": {"widths": [8]}, "control": {"members": [PATIENT], "slices": 1}, "weights": SECRET}
-        content["data"] |= {f"{SECRET}/train": "ab" * 32}
+        content["data"] |= {f"{SECRET}/train": "ab" * 32, "data/slices/patient001": "ab" * 32}
         content |= {"run_key": "ef56" * 16, "host": "scanner7", "device": f"CPU of {SECRET}"}
 
     for path, change in {
@@ -102,11 +104,51 @@ def test_the_in_house_report_shows_them(root: Path) -> None:
 def test_the_release_names_no_patient_and_no_place(root: Path) -> None:
     assert identifiers_in(root / "reports/release", root) == []
     everything = "".join(path.read_text() for path in (root / "reports/release").rglob("*.*"))
-    for word in ("st mary", "scanner7", "patient077", "patient088", "patient099", "patient-001", PATIENT):
+    for word in (
+        "st mary",
+        "scanner7",
+        "patient077",
+        "patient088",
+        "patient099",
+        "patient-001",
+        PATIENT,
+        "patient001",
+        "A0S9V9",
+        "train-02",
+        "Rare",
+    ):
         assert word not in everything
     in_house = identifiers_in(root / "reports/report.html", root)
     for word in ("st mary", "patient077", PATIENT):
         assert any(word in one for one in in_house), word
+
+
+def test_names_in_the_information_table_stand_where_five_patients_share_them(root: Path) -> None:
+    found = release_of(Project(root)).ingested("acdc")
+    assert found is not None
+    assert found["pathologies"] == {"DCM": 5, "NOR": 10, "other": 8}
+    assert found["vendors"] == {"A": 8, "B": 7, "other": 13, "Common": 5}
+    assert found["centres"] == {"1": 15, "other": 1}
+    assert found["subjects"] == {"training": 9, "validation": 2, "testing": 4}
+
+
+def test_a_text_with_the_id_of_a_patient_is_other() -> None:
+    patients = {"A0S9V9", "patient001", "7", "100"}
+    for text in ("HCM, patient A0S9V9", "hcm a0s-9v9", "xA0S9V9x", "Patient_001", "scan 100", "/a/path"):
+        assert label_without(text, patients) == "other", text
+    for text in ("HCM", "Siemens", "centre 7", "NVIDIA H100 80GB", ""):
+        assert label_without(text, patients) == text
+
+
+def test_of_the_data_of_a_network_stores_of_the_pipeline_are_named() -> None:
+    names = {"acdc", "my-scans", "ddpm"}
+    stores = [f"data/cohort/{split}" for split in ("train", "val", "test", "holdout")]
+    stores += ["data/slices/acdc", "data/masks/full", "data/masks/my-scans", "data/sets/ddpm-full"]
+    stores += ["data/sets/my-scans-real-and-ddpm-my-scans", "data/sets/acdc-real-as-ddpm-acdc"]
+    others = ["data/slices/patient001", "data/sets/ddpm-full-patient001", "data/cohort/train/patient001", "data/train"]
+    others += ["data/patient001/train", "/data/cohort/train", "data/cohort/../train", "data/sets/ddpm-", "data/sets/ddpmfull"]
+    digest = "ab" * 32
+    assert hashes_for_release(dict.fromkeys([*stores, *others], digest), names) == dict.fromkeys(stores, digest)
 
 
 def test_the_release_is_the_same_report_for_the_rest(root: Path) -> None:
