@@ -13,6 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -22,10 +23,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.studio.limits import Asker, Most, Places, TooManyError, person_of
+
 LARGEST_REQUEST = 1 << 20
 """Bytes of what a button sends: a mask of 512 x 512 pixels fits."""
 MOST_WAITING = 4
 """Events of one visitor that may wait, so that nobody fills the queue alone."""
+_SENDS = Most(visitor=16, person=16, in_all=64)
+"""Files that are being sent: each holds an open file and some 100 KB until the client has read it."""
 _LONGEST_LIST = 100
 _VISITOR = "visitor"
 _FILE = r"[\w-][\w.-]*"
@@ -63,6 +68,7 @@ class PageRequests:
 
     def __init__(self, app: ASGIApp, events: dict[int, int], waiting: Callable[[str], int]):
         self._app, self._events, self._waiting = app, events, waiting
+        self._sends = Places(_SENDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -75,8 +81,23 @@ class PageRequests:
             except ClientDisconnect:
                 pass
             else:
-                await self._app(scope, receive, send)
+                await self._answer(scope, receive, send)
         # a WebSocket gets no answer: the page opens none
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The program's answer, which takes a place until the client has it."""
+        try:
+            with self._place(scope):
+                await self._app(scope, receive, send)
+        except TooManyError:
+            reason = "Too many of these are open at a time. Close some, or come again in some seconds."
+            await PlainTextResponse(reason, 503, {"Retry-After": "5"})(scope, receive, send)
+
+    def _place(self, scope: Scope) -> AbstractContextManager[None]:
+        path = scope["path"]
+        if path == "/report" or _DOWNLOAD.fullmatch(path):
+            return self._sends.taken(_asker(scope))
+        return nullcontext()
 
     async def _let_through(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
         """The request as the program may see it.
@@ -157,6 +178,12 @@ def visitor_of(scope: Scope) -> str:
     if not visitor:
         raise _RefusedError("Open the studio's page first, or open it again: the studio was started anew.", 403)
     return str(visitor)
+
+
+def _asker(scope: Scope) -> Asker:
+    """Who asks; without a cookie, by the address alone."""
+    person = person_of(scope)
+    return Asker(scope["session"].get(_VISITOR) or f"no visitor, {person}", person)
 
 
 async def body_parts(request: Request, most: int) -> AsyncIterator[bytes]:

@@ -2,11 +2,13 @@
 
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from unittest.mock import Mock
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import psutil
@@ -17,6 +19,8 @@ from app.studio import render
 from app.studio.access import LARGEST_REQUEST, MOST_WAITING
 from app.studio.pictures import to_text
 from app.studio.server import program
+from cmr.errors import DataError
+from mlops.connection import TrackingError
 from mlops.promotion import demote, promote
 from tests.app.approved_project import SIZE, consent_withdrawn
 from tests.app.studio.conftest import Studio, Visitor, running
@@ -370,10 +374,58 @@ def test_only_the_report_for_release_is_shown(studio: Studio, visitor: Visitor, 
     inner.unlink()
 
 
-def test_paths_and_passwords_are_taken_out_of_what_is_told() -> None:
+def test_paths_and_passwords_are_taken_out_of_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "heart study of (Muster), 2"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/my store.db")
+    render.hide(root)
+    for text in (
+        f"The store of {root} and {root}/models/x.npz are gone",
+        f"{root.as_uri()}/x",
+        f"at sqlite:///{root}/my store.db now",
+    ):
+        assert not re.search("Muster|study|store.db|x.npz", render.plain(text)), render.plain(text)
     for text in ("in /srv/house/mlflow.db:", "at sqlite:////srv/house/mlflow.db", "'/srv/house/x' is", "file:///srv/house/x"):
         assert "house" not in render.message(text)
+    for path in ("/home/Maria Muster/heart study/a.nii", "file:///home/Maria Muster/heart study", "/srv/x/house of cards/k.db"):
+        for text in (f"{path}: can't be read", f"no file '{path}' here", f'"{path}": not there', f"{path}, line 3: no label"):
+            assert not re.search("Muster|study|house|cards", render.plain(text)), text
     for text in ("http://user:secret@host:5000/x", "postgresql://user:se:cr@secret@db/mlflow"):
         assert "secret" not in render.message(text)
     for text in ("models:/syncmri-fm@approved does not exist", "20 × 32 pixels / 3", "1/2/3"):
         assert text in render.message(text)
+
+
+def test_a_report_that_nobody_reads_takes_little_memory(studio: Studio, approved_project: Path) -> None:
+    release = approved_project / "reports/release/report.html"
+    release.parent.mkdir(exist_ok=True)
+    release.write_text("x" * (4 << 20))
+    process, host = psutil.Process(), urlsplit(studio.address)
+    before, clients = process.memory_info().rss, []
+    try:
+        for _ in range(150):
+            client = socket.create_connection((host.hostname, host.port), timeout=20)
+            client.sendall(b"GET /report HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            clients.append(client)
+        heads = [client.recv(12) for client in clients]
+        time.sleep(1)
+        assert process.memory_info().rss - before < 40 << 20
+        assert heads.count(b"HTTP/1.1 503") == 150 - heads.count(b"HTTP/1.1 200") > 100
+    finally:
+        for client in clients:
+            client.close()
+    with Visitor(studio.address) as visitor:
+        for _ in range(100):  # the places are free again when the clients are gone
+            if (answer := visitor.get("/report")).status_code == 200:
+                break
+            time.sleep(0.1)
+    assert len(answer.content) == 4 << 20
+    release.unlink()
+
+
+def test_a_download_tells_nothing_of_the_server(studio: Studio, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, status in ((DataError, 404), (TrackingError, 503)):
+        told = error("/home/Maria Muster/heart study/mlflow.db: can't be read ('/home/Maria Muster/heart study/a b.db')")
+        monkeypatch.setattr(studio.desk.downloads, "open", Mock(side_effect=told))
+        answer = visitor.get(f"/download/{'k' * 43}")
+        assert answer.status_code == status
+        assert not re.search("Maria|Muster|heart|study|/", answer.text)
