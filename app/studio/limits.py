@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
+VISITOR = "visitor"
 _UNHEARD_SECONDS = 15.0
+
+
+class RefusedError(Exception):
+    """A request that is not let through; ``status`` is the HTTP status of the answer."""
+
+    def __init__(self, reason: str, status: int):
+        super().__init__(reason)
+        self.reason, self.status = reason, status
 
 
 class Asker(NamedTuple):
@@ -24,6 +33,24 @@ def person_of(scope: Scope) -> str:
     if user := scope.get("user"):
         return str(user.display_name)
     return str((scope.get("client") or ("",))[0])
+
+
+def visitor_of(scope: Scope) -> str:
+    """The visitor who asks.
+
+    Raises:
+        RefusedError: the request has no cookie of this server.
+    """
+    visitor = scope["session"].get(VISITOR)
+    if not visitor:
+        raise RefusedError("Open the studio's page first, or open it again: the studio was started anew.", 403)
+    return str(visitor)
+
+
+def asker_of(scope: Scope) -> Asker:
+    """Who asks; all requests of a person without a cookie count as one visitor's."""
+    person = person_of(scope)
+    return Asker(scope["session"].get(VISITOR) or f"no cookie, {person}", person)
 
 
 @dataclass(frozen=True)
@@ -43,25 +70,21 @@ class Most:
         )
 
 
-class TooManyError(Exception):
-    """There are as many as there may be."""
-
-
 class Places:
-    """Counts what is going on, so that there never is more than ``most``. For one thread."""
+    """Counts what is going on, so that there never is more than ``most``; ``status`` refuses the rest. For one thread."""
 
-    def __init__(self, most: Most):
-        self._most, self._taken = most, list[Asker]()
+    def __init__(self, most: Most, status: int):
+        self._most, self._status, self._taken = most, status, list[Asker]()
 
     @contextmanager
     def taken(self, asker: Asker) -> Iterator[None]:
         """A place, until the block ends.
 
         Raises:
-            TooManyError: all are taken.
+            RefusedError: all are taken.
         """
         if self._most.reached(asker, self._taken):
-            raise TooManyError
+            raise RefusedError("Too many of these are open at a time. Close some, or come again in some seconds.", self._status)
         self._taken.append(asker)
         try:
             yield
@@ -96,10 +119,15 @@ class Sessions:
         """The sessions of a person."""
         return [session for session, (owner, _) in self._people.items() if owner == person]
 
+    def listened_to(self, session: str) -> bool:
+        """Whether somebody reads its answers now."""
+        return self._listening[session] > 0
+
     def unheard(self, session: str) -> bool:
         """Whether nobody has listened for a while: what waits for it, or in it, is for nobody."""
         _, since = self._people.get(session, ("", 0.0))
-        return not self._listening[session] and self._clock() - since > _UNHEARD_SECONDS
+        return not self.listened_to(session) and self._clock() - since > _UNHEARD_SECONDS
 
-    def forget(self, session: str) -> None:
-        self._people.pop(session, None)
+    def keep(self, sessions: Collection[str]) -> None:
+        """Forget all others."""
+        self._people = {session: known for session, known in self._people.items() if session in sessions}

@@ -23,10 +23,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.hosting import Access, host_app
 from app.login import Login
 from app.studio import render
-from app.studio.access import UPLOAD, PageRequests, visitor_of, with_visitors
+from app.studio.access import UPLOAD, PageRequests, with_visitors
 from app.studio.desk import Desk
-from app.studio.page import LOOK_SECONDS, build, css, events, forget, theme, waiting
+from app.studio.limits import visitor_of
+from app.studio.page import LOOK_SECONDS, build, css, theme
 from app.studio.shelf import Shelf
+from app.studio.waiting import Queue
 from cmr.errors import DataError
 from mlops.connection import TrackingError
 from mlops.house import house_folder
@@ -43,13 +45,14 @@ def make_app(root: Path, scratch: Path) -> ASGIApp:
     render.hide(root, house_folder(root), scratch)
     desk = Desk(Shelf(root), scratch)
     page = build(desk)
-    return _OwnOnly(with_visitors(PageRequests(program(desk, page, scratch), events(page), partial(waiting, page))))
+    queue = Queue(page)
+    return _OwnOnly(with_visitors(PageRequests(program(desk, page, queue, scratch), queue)))
 
 
-def program(desk: Desk, page: gr.Blocks, scratch: Path) -> FastAPI:
+def program(desk: Desk, page: gr.Blocks, queue: Queue, scratch: Path) -> FastAPI:
     """The page's program with all of Gradio's routes; :class:`PageRequests` stands between it and the network."""
     os.environ["GRADIO_TEMP_DIR"] = str(scratch)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=partial(_swept, desk, page))
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=partial(_swept, desk, queue))
 
     @app.get("/report")
     def report() -> Response:
@@ -111,25 +114,21 @@ def _in_pieces(file: BinaryIO, media_type: str, headers: Mapping[str, str] | Non
 
 
 @asynccontextmanager
-async def _swept(desk: Desk, page: gr.Blocks, _: FastAPI) -> AsyncIterator[None]:
-    """While the server runs, what may no longer be downloaded is removed."""
+async def _swept(desk: Desk, queue: Queue, _: FastAPI) -> AsyncIterator[None]:
+    """While the server runs, what may no longer be downloaded, and what nobody waits for, is removed."""
 
     async def sweep() -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            forget(page)
-            await asyncio.to_thread(_tidy, desk)
+            try:
+                await queue.forget()
+                await asyncio.to_thread(desk.downloads.sweep)
+            except Exception:
+                log.exception("the studio could not be tidied; the next time is in %g s", LOOK_SECONDS)
 
     sweeping = asyncio.create_task(sweep())
     yield
     sweeping.cancel()
-
-
-def _tidy(desk: Desk) -> None:
-    try:
-        desk.downloads.sweep()
-    except Exception:
-        log.exception("downloads could not be looked through; the next time is in %g s", LOOK_SECONDS)
 
 
 def serve(root: Path, listener: socket.socket, access: Access, login: Login) -> None:
