@@ -52,12 +52,17 @@ def on_grid(masks: NDArray[np.uint8], spacing_mm: tuple[float, float], size: int
             f"{extents_mm[0]:g} × {extents_mm[1]:g} mm; {_NARROWEST_MM:g} to {_WIDEST_MM:g} mm were expected: correct the "
             "pixel size in the file's header"
         )
+    return np.stack([_one_on_grid(mask, spacing_mm, size, pixel_mm) for mask in masks])
+
+
+def _one_on_grid(mask: NDArray[np.uint8], spacing_mm: tuple[float, float], size: int, pixel_mm: float) -> NDArray[np.uint8]:
+    """One mask alone: the resampled field of view of a whole volume can be fifty times what is kept of it."""
     if not np.allclose(spacing_mm, pixel_mm, rtol=1e-3):
-        masks = resample(masks, (1.0, *spacing_mm), pixel_mm, nearest=True)
-    if masks.shape[1:] == (size, size):
-        return masks
-    windows = [heart_window(mask != BACKGROUND, size) for mask in masks]
-    return np.stack([crop(mask, row, column, size, BACKGROUND) for mask, (row, column, _) in zip(masks, windows, strict=True)])
+        [mask] = resample(mask[None], (1.0, *spacing_mm), pixel_mm, nearest=True)
+    if mask.shape == (size, size):
+        return mask
+    row, column, _ = heart_window(mask != BACKGROUND, size)
+    return crop(mask, row, column, size, BACKGROUND)
 
 
 def _spacing(given: ImageSet, size: int, pixel_mm: float) -> tuple[float, float]:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -22,14 +23,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.studio.limits import VISITOR, Asker, Most, Places, RefusedError, asker_of, visitor_of
+from app.studio.waiting import Queue
+
 LARGEST_REQUEST = 1 << 20
 """Bytes of what a button sends: a mask of 512 x 512 pixels fits."""
-MOST_WAITING = 4
-"""Events of one visitor that may wait, so that nobody fills the queue alone."""
+_STREAMS = Most(visitor=12, person=48, in_all=2048)
+"""Streams of answers and heartbeats, which have no deadline: an open page has one or two."""
+_SENDS = Most(visitor=16, person=16, in_all=64)
+"""Files that are being sent: each holds an open file and some 100 KB until the client has read it."""
 _LONGEST_LIST = 100
-_VISITOR = "visitor"
 _FILE = r"[\w-][\w.-]*"
-_PAGE = re.compile(rf"/(?:theme\.css|favicon\.ico|report|(?:static|assets)(?:/{_FILE})+)?", re.ASCII)
+_PAGE = re.compile(rf"/(?:theme\.css|favicon\.ico|(?:static|assets)(?:/{_FILE})+)?", re.ASCII)
 _DOWNLOAD = re.compile(r"/download/[\w-]{43}", re.ASCII)
 _HEARTBEAT = re.compile(r"/gradio_api/heartbeat/([A-Za-z0-9]{1,32})")
 _DATA, _JOIN, UPLOAD = "/gradio_api/queue/data", "/gradio_api/queue/join", "/mask"
@@ -57,82 +62,88 @@ class PageRequests:
     """Lets through what the page asks for, as the visitor's own, and answers everything else itself.
 
     Args:
-        events: how many values each event of the page takes, by its number.
-        waiting: says how many events of a visitor wait for their turn.
+        queue: of the page.
     """
 
-    def __init__(self, app: ASGIApp, events: dict[int, int], waiting: Callable[[str], int]):
-        self._app, self._events, self._waiting = app, events, waiting
+    def __init__(self, app: ASGIApp, queue: Queue):
+        self._app, self._queue = app, queue
+        self._sends, self._streams = Places(_SENDS, 503), Places(_STREAMS, 429)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            try:
-                scope, receive = await self._let_through(dict(scope), receive)
-            except _RefusedError as refused:
-                await PlainTextResponse(refused.reason, refused.status)(scope, receive, send)
-            except ClientDisconnect:
-                pass
-            else:
-                await self._app(scope, receive, send)
+            with ExitStack() as stack:
+                try:
+                    scope, receive, place = await self._let_through(dict(scope), receive)
+                    stack.enter_context(place)
+                except RefusedError as refused:
+                    await PlainTextResponse(refused.reason, refused.status)(scope, receive, send)
+                except ClientDisconnect:
+                    pass
+                else:
+                    await self._app(scope, receive, send)
         # a WebSocket gets no answer: the page opens none
 
-    async def _let_through(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-        """The request as the program may see it.
+    async def _let_through(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive, AbstractContextManager[None]]:
+        """The request as the program may see it, and its place among what its asker may have, until the answer has ended.
 
         Raises:
-            _RefusedError: the page makes no such request.
+            RefusedError: the page makes no such request.
         """
+        place: AbstractContextManager[None] = nullcontext()
+        asker = asker_of(scope)
         method, path, query = scope["method"], scope["path"], scope["query_string"]
         scope["query_string"] = b""
         if Headers(scope=scope).get("sec-fetch-site", "none") not in _SAME_ORIGIN and path != "/":
-            raise _RefusedError("Another page asks for this; only the studio's own page may.", 403)
+            raise RefusedError("Another page asks for this; only the studio's own page may.", 403)
         if method in ("GET", "HEAD") and path == "/":
-            scope["session"].setdefault(_VISITOR, secrets.token_urlsafe())
+            scope["session"].setdefault(VISITOR, secrets.token_urlsafe())
+        elif method == "GET" and path == "/report":
+            place = self._sends.taken(asker)
         elif method == "GET" and _PAGE.fullmatch(path):
             pass
         elif method == "GET" and (heartbeat := _HEARTBEAT.fullmatch(path)):
             path = f"/gradio_api/heartbeat/{_own(scope, heartbeat[1])}"
             scope["path"], scope["raw_path"] = path, path.encode()
+            place = self._streams.taken(asker)
         elif method == "GET" and path == _DATA and (session := re.fullmatch(rb"session_hash=([A-Za-z0-9]{1,32})", query)):
-            scope["query_string"] = f"session_hash={_own(scope, session[1].decode())}".encode()
+            own = _own(scope, session[1].decode())
+            scope["query_string"] = f"session_hash={own}".encode()
+            place = self._listening(asker, own)
         elif method == "GET" and _DOWNLOAD.fullmatch(path):
             visitor_of(scope)
+            place = self._sends.taken(asker)
         elif method == "POST" and path == UPLOAD:
             visitor_of(scope)
             scope["query_string"] = query
         elif method == "POST" and path == _JOIN:
-            body = await self._event(scope, receive)
+            body, place = await self._event(scope, receive, asker)
             scope["headers"] = _headers(scope, len(body))
             receive = _replay(body, receive)
         else:
-            raise _RefusedError("There is nothing here.", 404)
-        return scope, receive
+            raise RefusedError("There is nothing here.", 404)
+        return scope, receive, place
 
-    async def _event(self, scope: Scope, receive: Receive) -> bytes:
+    @contextmanager
+    def _listening(self, asker: Asker, session: str) -> Iterator[None]:
+        with self._streams.taken(asker), self._queue.sessions.listening(session):
+            yield
+
+    async def _event(self, scope: Scope, receive: Receive, asker: Asker) -> tuple[bytes, AbstractContextManager[None]]:
         try:
             body = b"".join([part async for part in body_parts(Request(scope, receive), LARGEST_REQUEST)])
             event = _Event.model_validate_json(body)
         except ValidationError as error:
-            raise _RefusedError("The page sends no such values.", 400) from error
-        if self._events.get(event.fn_index) != len(event.data):
-            raise _RefusedError("The page has no such event.", 400)
-        if self._waiting(visitor_of(scope)) >= MOST_WAITING:
-            raise _RefusedError("You asked for several things that wait for their turn. Wait for them first.", 429)
-        sent: dict[str, Any] = event.model_dump() | {"session_hash": _own(scope, event.session_hash)}
-        return json.dumps(sent).encode()
+            raise RefusedError("The page sends no such values.", 400) from error
+        if self._queue.takes(event.fn_index) != len(event.data):
+            raise RefusedError("The page has no such event.", 400)
+        session = _own(scope, event.session_hash)
+        sent: dict[str, Any] = event.model_dump() | {"session_hash": session}
+        return json.dumps(sent).encode(), self._queue.joined(event.fn_index, asker, session)
 
 
-class _RefusedError(Exception):
-    """A request that is not let through."""
-
-    def __init__(self, reason: str, status: int):
-        super().__init__(reason)
-        self.reason, self.status = reason, status
-
-
-class TooLargeError(_RefusedError):
+class TooLargeError(RefusedError):
     """A body of more bytes than are taken."""
 
 
@@ -145,18 +156,6 @@ def with_visitors(app: ASGIApp) -> ASGIApp:
         max_age=None,
         same_site="strict",
     )
-
-
-def visitor_of(scope: Scope) -> str:
-    """The visitor who asks.
-
-    Raises:
-        _RefusedError: the request has no cookie of this server.
-    """
-    visitor = scope["session"].get(_VISITOR)
-    if not visitor:
-        raise _RefusedError("Open the studio's page first, or open it again: the studio was started anew.", 403)
-    return str(visitor)
 
 
 async def body_parts(request: Request, most: int) -> AsyncIterator[bytes]:

@@ -10,11 +10,11 @@ import gradio as gr
 
 from app.approved import Approved
 from app.studio import render
-from app.studio.access import visitor_of
 from app.studio.bundle import FORMATS
 from app.studio.downloads import Downloads
 from app.studio.drawing import Drawn, draw
 from app.studio.faults import fault
+from app.studio.limits import visitor_of
 from app.studio.pictures import from_text, to_text
 from app.studio.shelf import Offer, Shelf, approved_generators
 from app.studio.uploads import Uploads

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from app.approved import Approved
 from app.studio.bundle import write_bundle
@@ -62,8 +63,8 @@ class Downloads:
         self._remove(surplus)
         return key
 
-    def content(self, visitor: str, key: str) -> bytes:
-        """The archive (a few MB at most), for the visitor whose it is.
+    def open(self, visitor: str, key: str) -> BinaryIO:
+        """The archive as an open file, for the visitor whose it is.
 
         Raises:
             DataError: the visitor has no such archive, or a version that drew it is no longer approved.
@@ -81,7 +82,7 @@ class Downloads:
             self._remove([key])
             raise
         try:
-            return archive.path.read_bytes()
+            return archive.path.open("rb")
         except FileNotFoundError:  # removed a moment ago, with its page
             raise DataError(_GONE) from None
 

@@ -7,13 +7,14 @@ from typing import Any
 import gradio as gr
 
 from app.studio import render
-from app.studio.access import visitor_of
 from app.studio.desk import SEED_MOST, Desk, Origin, Shown, new_seed
 from app.studio.faults import handled
+from app.studio.limits import visitor_of
+from app.studio.waiting import NETWORK, WAITING
 
 LOOK_SECONDS = 15.0
 """How often an open page asks whether what it shows still is approved."""
-_PAGES, _WAITING = 200, 64
+_PAGES = 200
 _HERE = Path(__file__).parent
 _HEAD = """
 <h1>SynCMRI studio</h1>
@@ -25,7 +26,7 @@ _OVERLAY = "value => { document.documentElement.style.setProperty('--overlay', v
 # The desk checks itself what arrives: Gradio's checks end in a trace of the stack in the log, for whoever likes to fill it.
 _OWN: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 # Everything runs alone: networks share the processor or the GPU, and two at once would be no faster.
-_ALONE: dict[str, Any] = _OWN | {"concurrency_id": "network", "concurrency_limit": 1}
+_ALONE: dict[str, Any] = _OWN | {"concurrency_id": NETWORK, "concurrency_limit": 1}
 _LIGHT: dict[str, Any] = _OWN | {"show_progress": "hidden"}
 
 
@@ -84,18 +85,12 @@ def build(desk: Desk) -> gr.Blocks:
             gr.on([tab.select, again.click], handled(desk.registry), outputs=state, **_LIGHT)
     desk.others_wait = partial(_others_wait, page)
     page.state_session_capacity = _PAGES  # the states of pages that were left last are kept
-    return page.queue(api_open=False, max_size=_WAITING)
-
-
-def waiting(page: gr.Blocks, visitor: str) -> int:
-    """How many events of a visitor wait for their turn."""
-    queues = page._queue.event_queue_per_concurrency_id.values()
-    return sum(visitor_of(event.request.scope) == visitor for queue in queues for event in list(queue.queue))
+    return page.queue(api_open=False, max_size=WAITING)
 
 
 def _others_wait(page: gr.Blocks, visitor: str) -> bool:
     """Whether somebody else waits for a network."""
-    queue = page._queue.event_queue_per_concurrency_id.get(_ALONE["concurrency_id"])
+    queue = page._queue.event_queue_per_concurrency_id.get(NETWORK)
     return queue is not None and any(visitor_of(event.request.scope) != visitor for event in list(queue.queue))
 
 
@@ -146,17 +141,6 @@ def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
     )
     overlay.change(None, overlay, js=_OVERLAY, api_visibility="private")
     page.unload(handled(desk.left))
-
-
-def forget(page: gr.Blocks) -> None:
-    """Let go of what Gradio notes of every event for its monitor, which is off; the notes would grow without end."""
-    page._queue.event_analytics.clear()
-
-
-def events(page: gr.Blocks) -> dict[int, int]:
-    """How many values each event takes that a browser may send, by its number."""
-    own = {number: fn for number, fn in page.fns.items() if fn.fn and all(event != "unload" for _, event in fn.targets)}
-    return {number: len(fn.inputs) for number, fn in own.items()}
 
 
 def _script(name: str) -> str:

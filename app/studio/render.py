@@ -1,11 +1,13 @@
 """The studio's own pieces of HTML: what was drawn, messages, the registry's state."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -14,6 +16,7 @@ from app.studio.pictures import COLOURS, grey_url, mask_url
 from app.studio.shelf import Offer
 from cmr.labels import LV, MYO, RV
 from mlops import registry
+from mlops.approvals.keys import keys_folder
 from mlops.approvals.statement import Statement
 from mlops.approvals.store import read_chain
 from mlops.connection import Tracking, connect, explained
@@ -21,11 +24,18 @@ from mlops.lineage import WITHDRAWN
 from mlops.promotion import REFUSED
 
 _PASSWORD = re.compile(r"//[^/\s]*@")
+_QUOTED = re.compile(r"(['\"])(?:file:|\w+:)?/+[^'\"\n]*/[^'\"\n]*\1")
+_LEADING = re.compile(r"^(?:file:)?/+[^:\n]*/[^:\n]*(?=:)", re.MULTILINE)  # our messages begin with the file, then a colon
+_REST = r"[^\s'\",;:()<>]*"
+_HIDDEN = "(a file of the server)"
 _FOLDERS = re.compile(r"(?<![\w:/.])(?:file:|\w+:)?/+(?:[^\s/'\",;:()<>]+/)+[^\s'\",;:()<>]*")
 _NAMES = {LV: "Left ventricle", MYO: "Myocardium", RV: "Right ventricle"}
 _PAGES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
+
+
+_PLACES: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -119,9 +129,23 @@ def _page(name: str, **values: Any) -> str:
     return _PAGES.get_template(f"{name}.html.j2").render(**values)
 
 
+def hide(*places: Path) -> None:
+    """Let :func:`plain` take these folders out as they are written: no pattern tells where a name with blanks ends."""
+    for place in places:
+        _PLACES.update({str(place), str(place.absolute()), str(place.resolve())})
+
+
 def plain(text: str) -> str:
     """A sentence without what is the server's own: passwords in addresses, and where its files lie."""
-    return _FOLDERS.sub("(a file of the server)", _PASSWORD.sub("//", text))
+    known = {*_PLACES, str(Path.home()), str(keys_folder()), os.environ.get("MLFLOW_TRACKING_URI", "")}
+    known |= {quote(place) for place in known}
+    for place in sorted(known, key=len, reverse=True):
+        if len(place) > 1:
+            text = re.sub(rf"(?:\w+:/{{2,3}})?{re.escape(place)}{_REST}", _HIDDEN, text)
+    text = _PASSWORD.sub("//", text)
+    for pattern in (_QUOTED, _LEADING, _FOLDERS):
+        text = pattern.sub(_HIDDEN, text)
+    return text
 
 
 def _day(milliseconds: int) -> str:

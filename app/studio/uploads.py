@@ -2,8 +2,8 @@
 
 import secrets
 import threading
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from app.studio.access import TooLargeError, body_parts, visitor_of
+from app.studio.access import TooLargeError, body_parts
+from app.studio.limits import Asker, asker_of, visitor_of
 from app.studio.pictures import to_text
 from app.studio.shelf import Shelf
 from cmr.errors import DataError
@@ -21,7 +22,8 @@ from cmr.limit import FOREIGN
 LARGEST = FOREIGN.bytes
 """Bytes of a file."""
 _SUFFIXES = (".nii.gz", ".nii", ".png")
-_KEPT, _AT_ONCE = 100, 8
+_AT_ONCE = 8
+_KEPT, _KEPT_BYTES = 100, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,25 @@ class Upload:
     fault: str = ""
 
 
+@dataclass(eq=False)
+class _Arriving:
+    """A file on its way, from ``asker``; its scope ends it."""
+
+    asker: Asker
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    person: str
+    key: str
+    upload: Upload
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.upload.masks))
+
+
 class Uploads:
     """Files on their way, and what was read from them. May be used by several threads.
 
@@ -48,30 +69,50 @@ class Uploads:
     def __init__(self, shelf: Shelf, scratch: Path):
         self._shelf, self._scratch = shelf, scratch
         self._reading = anyio.CapacityLimiter(1)
-        self._arriving: set[str] = set()
+        self._arriving: list[_Arriving] = []
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[str, Upload]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     async def receive(self, request: Request, name: str) -> Response:
         """Read a file that is the body of ``request``; the answer is the key for :meth:`take`."""
-        visitor = visitor_of(request.scope)
-        if visitor in self._arriving or len(self._arriving) >= _AT_ONCE:
-            return PlainTextResponse("Another file is on its way; send this one when it has arrived.", 503)
-        self._arriving.add(visitor)
+        visitor, own = visitor_of(request.scope), _Arriving(asker_of(request.scope))
+        if any(one.asker.visitor == visitor for one in self._arriving):
+            return _refusal("Another file is on its way; send this one when it has arrived.")
+        self._arriving.append(own)
+        if len(self._arriving) > _AT_ONCE:
+            self._displace()
         try:
-            upload = await self._read(request, Path(name).name[:100] or "file")
+            with own.scope:
+                upload = await self._read(request, Path(name).name[:100] or "file")
         finally:
-            self._arriving.remove(visitor)
-        return PlainTextResponse(self.keep(visitor, upload))
+            if own in self._arriving:
+                self._arriving.remove(own)
+        if own.scope.cancelled_caught:
+            return _refusal("Others sent files meanwhile, and this one took too long. Send it again.")
+        return PlainTextResponse(self.keep(visitor, upload, own.asker.person))
 
-    def keep(self, visitor: str, upload: Upload) -> str:
-        """Hold what was read in place of what the visitor sent before; at most a hundred visitors' are held."""
+    def _displace(self) -> None:
+        """End the file that has been on its way for longest, of the person who sends most; the newest one counts."""
+        people = Counter(one.asker.person for one in self._arriving)
+        oldest = next(one for one in self._arriving if people[one.asker.person] == max(people.values()))
+        self._arriving.remove(oldest)
+        oldest.scope.cancel()
+
+    def keep(self, visitor: str, upload: Upload, person: str = "") -> str:
+        """Hold what was read in place of what the visitor sent before.
+
+        At most a hundred visitors' masks, of 64 MB together, are held; the oldest of the person with most of them go first.
+        """
         key = secrets.token_urlsafe()
         with self._lock:
-            self._kept[visitor] = key, upload
+            self._kept[visitor] = _Kept(person, key, upload)
             self._kept.move_to_end(visitor)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            while len(self._kept) > _KEPT or sum(one.size for one in self._kept.values()) > _KEPT_BYTES:
+                bytes_of: Counter[str] = Counter()
+                for one in self._kept.values():
+                    bytes_of[one.person] += one.size
+                most = max(bytes_of.values())
+                del self._kept[next(name for name, one in self._kept.items() if bytes_of[one.person] == most)]
         return key
 
     def take(self, visitor: str, key: str) -> Upload:
@@ -81,9 +122,9 @@ class Uploads:
             DataError: this visitor sent nothing under this key.
         """
         with self._lock:
-            if self._kept.get(visitor, ("",))[0] != key:
+            if visitor not in self._kept or self._kept[visitor].key != key:
                 raise DataError("The file did not arrive, or another one came after it. Upload it again.")
-            return self._kept.pop(visitor)[1]
+            return self._kept.pop(visitor).upload
 
     async def _read(self, request: Request, name: str) -> Upload:
         suffix = next((suffix for suffix in _SUFFIXES if name.lower().endswith(suffix)), None)
@@ -101,3 +142,8 @@ class Uploads:
             except DataError as error:
                 return Upload(name, fault=str(error))
         return Upload(name, tuple(to_text(mask) for mask in masks))
+
+
+def _refusal(reason: str) -> Response:
+    """The rest of the file is not read."""
+    return PlainTextResponse(reason, 503, {"Connection": "close"})

@@ -1,10 +1,11 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.conditions import given_masks
+from app.conditions import given_masks, on_grid
 from cmr.errors import DataError
 from cmr.nifti import write_volume
 
@@ -40,3 +41,16 @@ def test_masks_without_a_heart_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "mask.png")
     with pytest.raises(DataError, match="all 1 masks are empty"):
         given_masks(tmp_path / "mask.png", 32, 5.0)
+
+
+def test_many_slices_of_large_pixels_take_little_memory() -> None:
+    masks = np.stack([_disc(256, 128, 120, 10)] * 64)
+    tracemalloc.start()
+    try:
+        kept = on_grid(masks, (3.9, 3.9), 256, 0.625)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.shape == (64, 256, 256)
+    assert (kept > 0).any(axis=(1, 2)).all()
+    assert peak < 40 << 20  # all slices resampled at once are 160 MB

@@ -78,10 +78,10 @@ class Visitor(httpx.Client):
 
 
 class Studio:
-    """A running studio: its address, its handlers, its folder for files, the numbers of its events by their handler's name."""
+    """A running studio: address, handlers, page, queue, folder for files, numbers of the events by their handler's name."""
 
-    def __init__(self, address: str, desk: Any, page: Any, scratch: Path):
-        self.address, self.desk, self.page, self.scratch = address, desk, page, scratch
+    def __init__(self, address: str, desk: Any, page: Any, queue: Any, scratch: Path):
+        self.address, self.desk, self.page, self.queue, self.scratch = address, desk, page, queue, scratch
         self.events = {fn.fn.__name__: number for number, fn in page.fns.items() if fn.fn}
 
     def files(self) -> set[Path]:
@@ -93,12 +93,12 @@ def studio(approved_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from app.studio import server
 
     scratch = tmp_path_factory.mktemp("scratch")
-    made: list[tuple[Any, Any]] = []
+    made: list[tuple[Any, Any, Any]] = []
     program = server.program
 
-    def seen(desk: Any, page: Any, folder: Path) -> Any:
-        made.append((desk, page))
-        return program(desk, page, folder)
+    def seen(desk: Any, page: Any, queue: Any, folder: Path) -> Any:
+        made.append((desk, page, queue))
+        return program(desk, page, queue, folder)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "program", seen)

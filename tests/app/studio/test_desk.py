@@ -1,6 +1,5 @@
 """What the studio's buttons do, on a project with approved models."""
 
-import io
 import re
 import zipfile
 from dataclasses import replace
@@ -224,7 +223,7 @@ def test_strokes_are_judged(desk: Desk) -> None:
 def test_what_is_taken_away_has_its_datasheet(desk: Desk, drawn: Drawn) -> None:
     key, shown = desk._hand_out([drawn], desk.shelf.take("masks"), 9, asking())
     assert key is not None
-    with zipfile.ZipFile(io.BytesIO(desk.downloads.content("visitor", key))) as opened:
+    with desk.downloads.open("visitor", key) as file, zipfile.ZipFile(file) as opened:
         names = set(opened.namelist())
         sheet = opened.read("syncmri-ddpm-1/datasheet.md").decode()
     assert {
