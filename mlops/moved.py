@@ -25,7 +25,6 @@ _LOCATIONS = (
     ("trace_tags", "value"),
 )
 """Tables and columns of MLflow's database that name artifacts."""
-_UPLOADED = "syncmri.uploaded."  # + the first 16 digits of a package's digest, see mlops.registry
 
 
 def artifacts_beside(uri: str) -> Path | None:
@@ -41,8 +40,7 @@ def follow_the_folder(uri: str, experiment: str) -> bool:
     """Bring the artifact locations in a project's own database up to date with where the project lies now.
 
     Changed are all locations below the old folder of ``experiment``, in one transaction: so old artifacts are found, and a copy
-    writes nothing into the original's. A run whose packages did not come along is no longer marked as uploaded. The caller
-    holds the project's lock on its database.
+    writes nothing into the original's. The caller holds the project's lock on its database.
 
     Returns:
         Whether something was changed.
@@ -63,10 +61,6 @@ def follow_the_folder(uri: str, experiment: str) -> bool:
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
                 (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
             )
-        uploads = database.execute("SELECT run_uuid, key FROM tags WHERE substr(key, 1, ?) = ?", (len(_UPLOADED), _UPLOADED))
-        for run, key in uploads.fetchall():
-            if not (here / run / "artifacts/packages" / key.removeprefix(_UPLOADED)).is_dir():
-                database.execute("DELETE FROM tags WHERE run_uuid = ? AND key = ?", (run, key))
         database.execute("COMMIT")
     _artifact_repos_cache.clear()  # of this process: MLflow remembers where the artifacts of a run lie
     _LOG.warning("This project lay at %s before: its database now looks for artifacts in %s.", _path(old).parent, here)

@@ -113,7 +113,7 @@ def test_a_fresh_database_is_filled_from_what_is_on_disk(tracking: Tracking) -> 
 
 
 @pytest.mark.parametrize(
-    "moment", ["log_artifacts", "log_batch", "create_model_version", "set_registered_model_alias", "get_registered_model"]
+    "moment", ["log_artifacts", "log_artifact", "create_model_version", "set_registered_model_alias", "get_registered_model"]
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_at_any_moment_the_next_call_completes_it(
