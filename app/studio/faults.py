@@ -30,7 +30,7 @@ def handled(handler: Callable[..., Any]) -> Callable[..., Any]:
     def safe(*given: Any, **named: Any) -> Any:
         try:
             return handler(*given, **named)
-        except Exception:
+        except Exception:  # whatever it is: Gradio would send its text, with paths, to the browser
             number = secrets.token_hex(3)
             log.exception("fault %s in the studio", number)
             text = f"The studio could not do this. Its log says why, under fault {number}."

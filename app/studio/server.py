@@ -123,7 +123,7 @@ async def _swept(desk: Desk, queue: Queue, _: FastAPI) -> AsyncIterator[None]:
             try:
                 await queue.forget()
                 await asyncio.to_thread(desk.downloads.sweep)
-            except Exception:
+            except Exception:  # whatever it is: what stops the sweep once would leave downloads of demoted versions for good
                 log.exception("the studio could not be tidied; the next time is in %g s", LOOK_SECONDS)
 
     sweeping = asyncio.create_task(sweep())
