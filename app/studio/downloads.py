@@ -11,7 +11,7 @@ from typing import BinaryIO
 from app.approved import Approved
 from app.studio.bundle import write_bundle
 from app.studio.drawing import Drawn
-from app.studio.shelf import Shelf
+from app.studio.model_cache import ModelCache
 from cmr.errors import DataError
 from mlops.connection import TrackingError
 
@@ -36,8 +36,8 @@ class Downloads:
         scratch: an existing folder for them.
     """
 
-    def __init__(self, shelf: Shelf, scratch: Path):
-        self._shelf, self._scratch = shelf, scratch
+    def __init__(self, model_cache: ModelCache, scratch: Path):
+        self._shelf, self._scratch = model_cache, scratch
         self._lock = threading.Lock()
         self._offered: dict[str, _Archive] = {}
 

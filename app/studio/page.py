@@ -1,4 +1,4 @@
-"""The studio's page: which components it has, where they stand, and which handler of the desk each of them calls."""
+"""The studio's page: which components it has, where they stand, and which handler each of them calls."""
 
 from functools import partial
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from app.studio import render
-from app.studio.desk import SEED_MOST, Desk, Origin, Shown, new_seed
 from app.studio.faults import handled
+from app.studio.handlers import SEED_MOST, Handlers, Origin, Shown, new_seed
 from app.studio.limits import visitor_of
 from app.studio.waiting import NETWORK, WAITING
 
@@ -23,7 +23,7 @@ No picture here is a scan of a person; none may be used for a diagnosis.</p>
 """
 _SHADE = "() => { document.body.classList.toggle('dark') }"
 _OVERLAY = "value => { document.documentElement.style.setProperty('--overlay', value) }"
-# The desk checks itself what arrives: Gradio's checks end in a trace of the stack in the log, for whoever likes to fill it.
+# The handlers check what arrives: Gradio's checks end in a trace of the stack in the log, for whoever likes to fill it.
 _OWN: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
 # Everything runs alone: networks share the processor or the GPU, and two at once would be no faster.
 _ALONE: dict[str, Any] = _OWN | {"concurrency_id": NETWORK, "concurrency_limit": 1}
@@ -67,7 +67,7 @@ def css() -> str:
     return (_HERE / "studio.css").read_text(encoding="utf-8")
 
 
-def build(desk: Desk) -> gr.Blocks:
+def build(handlers: Handlers) -> gr.Blocks:
     """The page, ready to be mounted."""
     with gr.Blocks(title="SynCMRI studio", analytics_enabled=False) as page:
         with gr.Row(elem_id="head"):
@@ -76,14 +76,14 @@ def build(desk: Desk) -> gr.Blocks:
         shade.click(None, js=_SHADE, api_visibility="private")
         with gr.Tabs():
             with gr.Tab("Draw", id="draw"):
-                _draw_tab(page, desk)
+                _draw_tab(page, handlers)
             with gr.Tab("Report", id="report"):
                 gr.HTML('<iframe src="report" title="Report of the pipeline"></iframe>', elem_id="report")
             with gr.Tab("Registry", id="registry") as tab:
                 again = gr.Button("Look again", size="sm", elem_id="again")
                 state = gr.HTML(elem_id="registry-state")
-            gr.on([tab.select, again.click], handled(desk.registry), outputs=state, **_LIGHT)
-    desk.others_wait = partial(_others_wait, page)
+            gr.on([tab.select, again.click], handled(handlers.registry), outputs=state, **_LIGHT)
+    handlers.others_wait = partial(_others_wait, page)
     page.state_session_capacity = _PAGES  # the states of pages that were left last are kept
     return page.queue(api_open=False, max_size=WAITING)
 
@@ -94,7 +94,7 @@ def _others_wait(page: gr.Blocks, visitor: str) -> bool:
     return queue is not None and any(visitor_of(event.request.scope) != visitor for event in list(queue.queue))
 
 
-def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
+def _draw_tab(page: gr.Blocks, handlers: Handlers) -> None:
     offered, origin, shown, uploaded = gr.State([]), gr.State(Origin()), gr.State(Shown()), gr.State([])
     with gr.Row():
         with gr.Column(scale=2, min_width=340, elem_id="left"):
@@ -120,27 +120,27 @@ def _draw_tab(page: gr.Blocks, desk: Desk) -> None:
                 download = gr.HTML(render.download(), elem_id="download")
             with gr.Accordion("Model cards of what is shown", open=False):
                 cards = gr.Markdown("Draw an image first.")
-    page.load(handled(desk.opened), outputs=[offered, generators, editor, missing, results], **_LIGHT)
+    page.load(handled(handlers.opened), outputs=[offered, generators, editor, missing, results], **_LIGHT)
     gr.Timer(LOOK_SECONDS).tick(
-        handled(desk.looked_again),
+        handled(handlers.looked_again),
         [offered, generators, shown],
         [offered, generators, missing, results, download, shown],
         **_LIGHT,
     )
-    sample.click(handled(desk.sample), mask_seed, [editor, origin, note], **_ALONE)
-    upload.input(handled(desk.upload), upload, [editor, uploaded, slices, note], **_OWN)
-    slices.release(handled(desk.choose), [uploaded, slices], [editor, note], **_LIGHT)
-    editor.input(handled(desk.painted), editor, note, **_LIGHT)
+    sample.click(handled(handlers.sample), mask_seed, [editor, origin, note], **_ALONE)
+    upload.input(handled(handlers.upload), upload, [editor, uploaded, slices, note], **_OWN)
+    slices.release(handled(handlers.choose), [uploaded, slices], [editor, note], **_LIGHT)
+    editor.input(handled(handlers.painted), editor, note, **_LIGHT)
     another.click(new_seed, outputs=seed, **_LIGHT)
     draw.click(
-        handled(desk.draw),
+        handled(handlers.draw),
         [editor, generators, seed, steps, origin],
         [results, download, shown, cards],
         show_progress_on=results,
         **_ALONE,
     )
     overlay.change(None, overlay, js=_OVERLAY, api_visibility="private")
-    page.unload(handled(desk.left))
+    page.unload(handled(handlers.left))
 
 
 def _script(name: str) -> str:

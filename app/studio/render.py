@@ -12,8 +12,8 @@ from urllib.parse import quote
 import jinja2
 
 from app.studio.drawing import Drawn
+from app.studio.model_cache import Offer
 from app.studio.pictures import COLOURS, grey_url, mask_url
-from app.studio.shelf import Offer
 from cmr.labels import LV, MYO, RV
 from mlops import registry
 from mlops.approvals.keys import keys_folder

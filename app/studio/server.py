@@ -24,10 +24,10 @@ from app.hosting import Access, host_app, with_health
 from app.login import Login
 from app.studio import render
 from app.studio.access import UPLOAD, PageRequests, with_visitors
-from app.studio.desk import Desk
+from app.studio.handlers import Handlers
 from app.studio.limits import visitor_of
+from app.studio.model_cache import ModelCache
 from app.studio.page import LOOK_SECONDS, build, css, theme
-from app.studio.shelf import Shelf
 from app.studio.waiting import Queue
 from cmr.errors import DataError
 from mlops.connection import TrackingError
@@ -43,21 +43,21 @@ _NO_REPORT = "There is no report for release yet: `syncmri run` writes reports/r
 def make_app(root: Path, scratch: Path) -> ASGIApp:
     """The studio of the project at ``root``; ``scratch`` is a folder for uploads and downloads."""
     render.hide(root, house_folder(root), scratch)
-    desk = Desk(Shelf(root), scratch)
-    page = build(desk)
+    handlers = Handlers(ModelCache(root), scratch)
+    page = build(handlers)
     queue = Queue(page)
-    return _OwnOnly(with_visitors(PageRequests(program(desk, page, queue, scratch), queue)))
+    return _OwnOnly(with_visitors(PageRequests(program(handlers, page, queue, scratch), queue)))
 
 
-def program(desk: Desk, page: gr.Blocks, queue: Queue, scratch: Path) -> FastAPI:
+def program(handlers: Handlers, page: gr.Blocks, queue: Queue, scratch: Path) -> FastAPI:
     """The page's program with all of Gradio's routes; :class:`PageRequests` stands between it and the network."""
     os.environ["GRADIO_TEMP_DIR"] = str(scratch)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=partial(_swept, desk, queue))
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=partial(_swept, handlers, queue))
 
     @app.get("/report")
     def report() -> Response:
         """Read anew each time, for the next run replaces it; in pieces, as fast as the client takes them."""
-        path = desk.shelf.root / "reports/release/report.html"
+        path = handlers.model_cache.root / "reports/release/report.html"
         try:
             return _in_pieces(path.open("rb"), "text/html; charset=utf-8")
         except (FileNotFoundError, IsADirectoryError):
@@ -65,12 +65,12 @@ def program(desk: Desk, page: gr.Blocks, queue: Queue, scratch: Path) -> FastAPI
 
     @app.post(UPLOAD)
     async def mask(request: Request, name: str) -> Response:
-        return await desk.uploads.receive(request, name)
+        return await handlers.uploads.receive(request, name)
 
     @app.get("/download/{key}")
     def download(request: Request, key: str) -> Response:
         try:
-            file = desk.downloads.open(visitor_of(request.scope), key)
+            file = handlers.downloads.open(visitor_of(request.scope), key)
         except TrackingError as error:
             log.warning("%s", error)
             return PlainTextResponse(
@@ -114,7 +114,7 @@ def _in_pieces(file: BinaryIO, media_type: str, headers: Mapping[str, str] | Non
 
 
 @asynccontextmanager
-async def _swept(desk: Desk, queue: Queue, _: FastAPI) -> AsyncIterator[None]:
+async def _swept(handlers: Handlers, queue: Queue, _: FastAPI) -> AsyncIterator[None]:
     """While the server runs, what may no longer be downloaded, and what nobody waits for, is removed."""
 
     async def sweep() -> None:
@@ -122,7 +122,7 @@ async def _swept(desk: Desk, queue: Queue, _: FastAPI) -> AsyncIterator[None]:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await queue.forget()
-                await asyncio.to_thread(desk.downloads.sweep)
+                await asyncio.to_thread(handlers.downloads.sweep)
             except Exception:  # whatever it is: what stops the sweep once would leave downloads of demoted versions for good
                 log.exception("the studio could not be tidied; the next time is in %g s", LOOK_SECONDS)
 

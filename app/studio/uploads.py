@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from app.studio.access import TooLargeError, body_parts
 from app.studio.limits import Asker, asker_of, visitor_of
+from app.studio.model_cache import ModelCache
 from app.studio.pictures import to_text
-from app.studio.shelf import Shelf
 from cmr.errors import DataError
 from cmr.limit import FOREIGN
 
@@ -66,8 +66,8 @@ class Uploads:
         scratch: an existing folder, in which a file lies while it is read.
     """
 
-    def __init__(self, shelf: Shelf, scratch: Path):
-        self._shelf, self._scratch = shelf, scratch
+    def __init__(self, model_cache: ModelCache, scratch: Path):
+        self._shelf, self._scratch = model_cache, scratch
         self._reading = anyio.CapacityLimiter(1)
         self._arriving: list[_Arriving] = []
         self._lock = threading.Lock()

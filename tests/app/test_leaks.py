@@ -11,7 +11,7 @@ from app.export import FORMATS
 from app.export.make import Request, make_set
 from app.studio import render
 from app.studio.drawing import Drawn
-from app.studio.shelf import Shelf
+from app.studio.model_cache import ModelCache
 from mlops.house import FILTER, house_folder
 from tests.app.approved_project import MODELS, SIZE
 from tests.leaks import identifiers, identifiers_in, real_pictures_in
@@ -56,12 +56,12 @@ def test_the_check_finds_what_is_in_house(approved_project: Path) -> None:
 
 
 def test_no_page_of_the_studio_shows_a_scan_or_names_anybody(approved_project: Path) -> None:
-    shelf = Shelf(approved_project)
-    approved, mask = shelf.take("ddpm"), heart(np.random.default_rng(3), SIZE)
+    model_cache = ModelCache(approved_project)
+    approved, mask = model_cache.take("ddpm"), heart(np.random.default_rng(3), SIZE)
     image = approved.images(mask[None], [4])[0]
     pages = [
         render.results([Drawn(approved, mask, image, ((0.0, image), (1.0, image)), 4, 3, 0.1)]),
-        render.missing(shelf.offers()),
+        render.missing(model_cache.offers()),
         render.registry_state(approved_project),
         approved.card,
     ]

@@ -80,8 +80,8 @@ class Visitor(httpx.Client):
 class Studio:
     """A running studio: address, handlers, page, queue, folder for files, numbers of the events by their handler's name."""
 
-    def __init__(self, address: str, desk: Any, page: Any, queue: Any, scratch: Path):
-        self.address, self.desk, self.page, self.queue, self.scratch = address, desk, page, queue, scratch
+    def __init__(self, address: str, handlers: Any, page: Any, queue: Any, scratch: Path):
+        self.address, self.handlers, self.page, self.queue, self.scratch = address, handlers, page, queue, scratch
         self.events = {fn.fn.__name__: number for number, fn in page.fns.items() if fn.fn}
 
     def files(self) -> set[Path]:
@@ -96,9 +96,9 @@ def studio(approved_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     made: list[tuple[Any, Any, Any]] = []
     program = server.program
 
-    def seen(desk: Any, page: Any, queue: Any, folder: Path) -> Any:
-        made.append((desk, page, queue))
-        return program(desk, page, queue, folder)
+    def seen(handlers: Any, page: Any, queue: Any, folder: Path) -> Any:
+        made.append((handlers, page, queue))
+        return program(handlers, page, queue, folder)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "program", seen)

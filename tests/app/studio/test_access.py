@@ -121,8 +121,8 @@ def test_gradio_itself_refuses_them_too(studio: Studio, approved_project: Path) 
 def _bare(studio: Studio) -> Any:
     from app.studio.page import build
 
-    page = build(studio.desk)
-    return program(studio.desk, page, Queue(page), studio.scratch)
+    page = build(studio.handlers)
+    return program(studio.handlers, page, Queue(page), studio.scratch)
 
 
 def test_of_gradio_s_routes_only_those_that_the_page_uses_exist(studio: Studio, visitor: Visitor) -> None:
@@ -287,8 +287,8 @@ def test_a_download_dies_with_the_approval(
 ) -> None:
     monkeypatch.setattr("app.approval._RECHECK_SECONDS", 0.0)
     link = _link(_drawn(studio, visitor))
-    shelf = studio.desk.shelf
-    for _, watch in shelf._held.values():
+    model_cache = studio.handlers.model_cache
+    for _, watch in model_cache._held.values():
         monkeypatch.setattr(watch, "_every", 0.0)
     assert visitor.get(f"/{link}").status_code == 200
     assert _archive(studio, link).exists()
@@ -342,7 +342,7 @@ def test_an_unexpected_fault_is_told_by_a_number_and_logged(
     def break_down(*_: Any) -> None:
         raise RuntimeError(f"secret of {studio.scratch}")
 
-    monkeypatch.setattr(studio.desk.shelf, "take", break_down)
+    monkeypatch.setattr(studio.handlers.model_cache, "take", break_down)
     assert visitor.join(studio.events["draw"], [to_text(HEART), ["ddpm"], 4, 3, None]).status_code == 200
     told = json.dumps(visitor.answers())
     assert "secret" not in told
@@ -357,8 +357,8 @@ def test_the_registry_s_address_is_the_server_s_own(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(studio.desk.shelf, "_answered", -1e9)
-    monkeypatch.setattr(studio.desk.shelf, "_held", {})
+    monkeypatch.setattr(studio.handlers.model_cache, "_answered", -1e9)
+    monkeypatch.setattr(studio.handlers.model_cache, "_held", {})
     calls = {"opened": [], "registry": [], "sample": [4], "draw": [to_text(HEART), ["ddpm"], 4, 3, None]}
     for event, data in calls.items():
         assert visitor.join(studio.events[event], data).status_code == 200
@@ -432,7 +432,7 @@ def test_a_report_that_nobody_reads_takes_little_memory(studio: Studio, approved
 def test_a_download_tells_nothing_of_the_server(studio: Studio, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     for error, status in ((DataError, 404), (TrackingError, 503)):
         told = error("/home/Maria Muster/heart study/mlflow.db: can't be read ('/home/Maria Muster/heart study/a b.db')")
-        monkeypatch.setattr(studio.desk.downloads, "open", Mock(side_effect=told))
+        monkeypatch.setattr(studio.handlers.downloads, "open", Mock(side_effect=told))
         answer = visitor.get(f"/download/{'k' * 43}")
         assert answer.status_code == status
         assert not re.search("Maria|Muster|heart|study|/", answer.text)
@@ -554,22 +554,22 @@ def test_slow_uploads_keep_nobody_out(studio: Studio, visitor: Visitor) -> None:
             head = f"POST /mask?name=a.png HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\nContent-Length: 99999\r\n\r\nx"
             slow[-1].sendall(head.encode())
         for _ in range(100):
-            if len(studio.desk.uploads._arriving) == 8:
+            if len(studio.handlers.uploads._arriving) == 8:
                 break
             time.sleep(0.1)
         key = _sent(visitor)
         assert "plausible" in visitor.ask(studio.events["upload"], [key])[3]
         assert slow[0].recv(12) == b"HTTP/1.1 503"
     for _ in range(100):
-        if not studio.desk.uploads._arriving:
+        if not studio.handlers.uploads._arriving:
             break
         time.sleep(0.1)
-    assert not studio.desk.uploads._arriving
+    assert not studio.handlers.uploads._arriving
     assert not list(studio.scratch.glob("tmp*"))
 
 
 def test_a_slow_upload_of_the_person_with_most_goes_first(studio: Studio) -> None:
-    uploads = Uploads(studio.desk.shelf, studio.scratch)
+    uploads = Uploads(studio.handlers.model_cache, studio.scratch)
     people = ["one", "many", "many", "many", "two", "three", "many", "many", "new"]
 
     async def displace() -> bool:
@@ -583,7 +583,7 @@ def test_a_slow_upload_of_the_person_with_most_goes_first(studio: Studio) -> Non
 
 
 def test_uploads_that_nobody_fetches_have_a_budget(studio: Studio) -> None:
-    uploads, large = Uploads(studio.desk.shelf, studio.scratch), Upload("a.nii", ("0" * (4 << 20),))
+    uploads, large = Uploads(studio.handlers.model_cache, studio.scratch), Upload("a.nii", ("0" * (4 << 20),))
     first = uploads.keep("first", Upload("b.png", ("0",)), "first person")
     for number in range(90):
         last = uploads.keep(f"visitor {number}", large, "another person")

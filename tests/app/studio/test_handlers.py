@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from app.studio import render
-from app.studio.desk import SEED_MOST, Desk, Origin, Shown
 from app.studio.drawing import FRAMES, Drawn, draw
+from app.studio.handlers import SEED_MOST, Handlers, Origin, Shown
+from app.studio.model_cache import ModelCache
 from app.studio.pictures import from_text, to_text
-from app.studio.shelf import Shelf
 from app.studio.uploads import Upload
 from cmr.errors import DataError
 from mlops.connection import TrackingError
@@ -28,7 +28,7 @@ from tests.pipelines.report_project import heart
 HEART = heart(np.random.default_rng(3), SIZE)
 
 
-class Now(Shelf):
+class Now(ModelCache):
     """Asks the registry each time."""
 
     def offers(self):
@@ -37,19 +37,19 @@ class Now(Shelf):
 
 
 @pytest.fixture(scope="module")
-def shelf(approved_project: Path) -> Shelf:
+def model_cache(approved_project: Path) -> ModelCache:
     return Now(approved_project)
 
 
 @pytest.fixture
-def desk(shelf: Shelf, tmp_path: Path) -> Desk:
-    return Desk(shelf, tmp_path)
+def handlers(model_cache: ModelCache, tmp_path: Path) -> Handlers:
+    return Handlers(model_cache, tmp_path)
 
 
 @pytest.fixture
-def drawn(shelf: Shelf) -> Drawn:
+def drawn(model_cache: ModelCache) -> Drawn:
     """Shown whatever the guard of an untrained network may think of it."""
-    approved = shelf.take("ddpm")
+    approved = model_cache.take("ddpm")
     image = approved.images(HEART[None], [4])[0]
     return Drawn(approved, HEART, image, ((0.0, image), (1.0, image)), 4, 3, 0.1)
 
@@ -58,8 +58,8 @@ def _quiet(*_: Any, **__: Any) -> None:
     """In place of gradio's progress bar, which needs a page."""
 
 
-def test_the_page_opens_with_what_is_approved(desk: Desk) -> None:
-    offers, choices, blank, missing, note = desk.opened()
+def test_the_page_opens_with_what_is_approved(handlers: Handlers) -> None:
+    offers, choices, blank, missing, note = handlers.opened()
     assert offers, note
     assert [offer.model for offer in offers if offer.number] == ["masks", "ddpm", "ldm"]
     assert [name for _, name in choices["choices"]] == ["ddpm", "ldm"]
@@ -69,8 +69,8 @@ def test_the_page_opens_with_what_is_approved(desk: Desk) -> None:
     assert "Sample, upload or paint" in note
 
 
-def test_the_image_is_the_one_that_the_model_draws(shelf: Shelf) -> None:
-    approved, told = shelf.take("ddpm"), []
+def test_the_image_is_the_one_that_the_model_draws(model_cache: ModelCache) -> None:
+    approved, told = model_cache.take("ddpm"), []
     one = draw(approved, HEART, 4, 12, told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0
@@ -82,14 +82,14 @@ def test_the_image_is_the_one_that_the_model_draws(shelf: Shelf) -> None:
         np.testing.assert_allclose(one.frames[-1][1], one.image, atol=1e-5)
 
 
-def test_a_mask_of_other_pixels_is_brought_onto_the_grid(shelf: Shelf) -> None:
-    one = draw(shelf.take("ddpm"), HEART.repeat(2, axis=0).repeat(2, axis=1), 4, None, _quiet)
+def test_a_mask_of_other_pixels_is_brought_onto_the_grid(model_cache: ModelCache) -> None:
+    one = draw(model_cache.take("ddpm"), HEART.repeat(2, axis=0).repeat(2, axis=1), 4, None, _quiet)
     assert one.mask.shape == (SIZE, SIZE)
     assert (one.mask == HEART).mean() > 0.97
 
 
-def test_drawing_shows_every_chosen_generator(desk: Desk, tmp_path: Path) -> None:
-    page, button, shown, cards = desk.draw(to_text(HEART), ["ddpm", "ldm"], 4, 0, Origin(), asking(), _quiet)
+def test_drawing_shows_every_chosen_generator(handlers: Handlers, tmp_path: Path) -> None:
+    page, button, shown, cards = handlers.draw(to_text(HEART), ["ddpm", "ldm"], 4, 0, Origin(), asking(), _quiet)
     assert re.findall(r'data-model="(\w+)"', page) == ["ddpm", "ldm"]
     assert page.count("no near-copy of a training slice") == shown.pictures
     assert len(shown.versions) == shown.pictures
@@ -122,34 +122,34 @@ def test_drawing_shows_every_chosen_generator(desk: Desk, tmp_path: Path) -> Non
         (("77", ["ddpm"], 4, 0), "2 characters"),
     ],
 )
-def test_a_request_that_cannot_be_met_is_explained(desk: Desk, arguments: tuple, expected: str) -> None:
-    page, button, shown, _ = desk.draw(*arguments, Origin(), asking(), _quiet)
+def test_a_request_that_cannot_be_met_is_explained(handlers: Handlers, arguments: tuple, expected: str) -> None:
+    page, button, shown, _ = handlers.draw(*arguments, Origin(), asking(), _quiet)
     assert 'class="message fault"' in page
     assert expected in page
     assert button == render.download()
     assert shown == Shown()
 
 
-def test_a_generator_that_is_named_often_draws_once(desk: Desk) -> None:
-    page, *_ = desk.draw(to_text(HEART), ["ddpm"] * 30, 4, 40, Origin(), asking(), _quiet)
+def test_a_generator_that_is_named_often_draws_once(handlers: Handlers) -> None:
+    page, *_ = handlers.draw(to_text(HEART), ["ddpm"] * 30, 4, 40, Origin(), asking(), _quiet)
     assert re.findall(r'data-model="(\w+)"', page) == ["ddpm"]
 
 
-def test_a_drawing_ends_with_its_page(desk: Desk) -> None:
+def test_a_drawing_ends_with_its_page(handlers: Handlers) -> None:
     def leave(done: float, **_: Any) -> None:
-        desk.left(asking())
+        handlers.left(asking())
 
-    page, button, shown, _ = desk.draw(to_text(HEART), ["ddpm", "ldm"], 4, 3, Origin(), asking(), leave)
+    page, button, shown, _ = handlers.draw(to_text(HEART), ["ddpm", "ldm"], 4, 3, Origin(), asking(), leave)
     assert "The page was closed" in page
     assert (button, shown) == (render.download(), Shown())
 
 
-def test_a_long_drawing_ends_where_others_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.studio.desk.SECONDS_MOST", 0.0)
+def test_a_long_drawing_ends_where_others_wait(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.studio.handlers.SECONDS_MOST", 0.0)
     asked = to_text(HEART), ["ddpm"], 4, 3, Origin(), asking(), _quiet
-    assert 'data-model="ddpm"' in desk.draw(*asked)[0]
-    monkeypatch.setattr(desk, "others_wait", lambda visitor: visitor == "visitor")
-    assert "others wait" in desk.draw(*asked)[0]
+    assert 'data-model="ddpm"' in handlers.draw(*asked)[0]
+    monkeypatch.setattr(handlers, "others_wait", lambda visitor: visitor == "visitor")
+    assert "others wait" in handlers.draw(*asked)[0]
 
 
 def test_a_near_copy_is_not_in_the_page(drawn: Drawn) -> None:
@@ -167,9 +167,9 @@ def test_an_override_is_marked_and_nothing_it_says_is_taken_for_html(drawn: Draw
     assert "<script>" not in page
 
 
-def test_a_sampled_mask_goes_to_the_editor_with_its_seed(desk: Desk) -> None:
+def test_a_sampled_mask_goes_to_the_editor_with_its_seed(handlers: Handlers) -> None:
     for seed in range(20):  # an untrained network's masks may be near-copies for its guard
-        mask, origin, note = desk.sample(seed, asking())
+        mask, origin, note = handlers.sample(seed, asking())
         if isinstance(origin, Origin):
             assert from_text(mask).shape == (SIZE, SIZE)
             assert origin == Origin(mask, seed, 1)
@@ -179,26 +179,26 @@ def test_a_sampled_mask_goes_to_the_editor_with_its_seed(desk: Desk) -> None:
     pytest.fail("no mask in 20 draws")
 
 
-def test_an_uploaded_volume_offers_its_slices(desk: Desk, tmp_path: Path) -> None:
+def test_an_uploaded_volume_offers_its_slices(handlers: Handlers, tmp_path: Path) -> None:
     volume = np.zeros((SIZE, SIZE, 4), np.uint8)
     volume[..., 1:] = HEART.T[..., None]
     file = tmp_path / "patient7.nii.gz"
     image = nib.Nifti1Image(volume, np.eye(4))
     image.header.set_zooms((160 / SIZE, 160 / SIZE, 10))
     nib.save(image, file)
-    read = desk.shelf.read_masks(file, file.name)
-    key = desk.uploads.keep("visitor", Upload(file.name, tuple(map(to_text, read))))
-    mask, masks, slices, note = desk.upload(key, asking())
+    read = handlers.model_cache.read_masks(file, file.name)
+    key = handlers.uploads.keep("visitor", Upload(file.name, tuple(map(to_text, read))))
+    mask, masks, slices, note = handlers.upload(key, asking())
     np.testing.assert_array_equal(from_text(mask), HEART)
     assert (len(masks), slices["visible"], slices["maximum"]) == (3, True, 3)
     assert "slice 2 of 3" in note
-    assert desk.choose(masks, 3)[0] == masks[2]
-    assert "No mask" in desk.choose([], 1)[1]
+    assert handlers.choose(masks, 3)[0] == masks[2]
+    assert "No mask" in handlers.choose([], 1)[1]
     for other in (0, 4, 1.5, None, "1", [1], float("inf")):
-        assert "whole number from 1 to 3" in desk.choose(masks, other)[1]
+        assert "whole number from 1 to 3" in handlers.choose(masks, other)[1]
 
 
-def test_an_uploaded_picture_may_be_wrong(shelf: Shelf, tmp_path: Path) -> None:
+def test_an_uploaded_picture_may_be_wrong(model_cache: ModelCache, tmp_path: Path) -> None:
     for values, expected in (
         (HEART * 80, "expected the labels 0 background"),
         (HEART * 0, "are empty"),
@@ -207,23 +207,23 @@ def test_an_uploaded_picture_may_be_wrong(shelf: Shelf, tmp_path: Path) -> None:
         file = tmp_path / "upload.png"
         Image.fromarray(values).save(file)
         with pytest.raises(DataError, match=expected) as caught:
-            shelf.read_masks(file, "mine.png")
+            model_cache.read_masks(file, "mine.png")
         assert str(tmp_path) not in str(caught.value)
         assert "mine.png" in str(caught.value)
 
 
-def test_strokes_are_judged(desk: Desk) -> None:
-    assert "plausible" in desk.painted(to_text(HEART))
+def test_strokes_are_judged(handlers: Handlers) -> None:
+    assert "plausible" in handlers.painted(to_text(HEART))
     broken = HEART.copy()
     broken[0, 0] = 1
-    assert "several pieces" in desk.painted(to_text(broken))
-    assert "empty" in desk.painted("0" * SIZE**2)
+    assert "several pieces" in handlers.painted(to_text(broken))
+    assert "empty" in handlers.painted("0" * SIZE**2)
 
 
-def test_what_is_taken_away_has_its_datasheet(desk: Desk, drawn: Drawn) -> None:
-    key, shown = desk._hand_out([drawn], desk.shelf.take("masks"), 9, asking())
+def test_what_is_taken_away_has_its_datasheet(handlers: Handlers, drawn: Drawn) -> None:
+    key, shown = handlers._hand_out([drawn], handlers.model_cache.take("masks"), 9, asking())
     assert key is not None
-    with desk.downloads.open("visitor", key) as file, zipfile.ZipFile(file) as opened:
+    with handlers.downloads.open("visitor", key) as file, zipfile.ZipFile(file) as opened:
         names = set(opened.namelist())
         sheet = opened.read("syncmri-ddpm-1/datasheet.md").decode()
     assert {
@@ -239,65 +239,69 @@ def test_what_is_taken_away_has_its_datasheet(desk: Desk, drawn: Drawn) -> None:
 
 
 def test_what_is_handed_out_is_in_the_lineage_first(
-    desk: Desk, approved_project: Path, monkeypatch: pytest.MonkeyPatch
+    handlers: Handlers, approved_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def noted(what: str) -> list[str]:
         return [line for line in lineage(approved_project, PATIENT).lines() if what in line]
 
     def draw(seed: int) -> str:
-        return desk.draw(to_text(HEART), ["ddpm"], seed, 3, Origin(), asking(), _quiet)[0]
+        return handlers.draw(to_text(HEART), ["ddpm"], seed, 3, Origin(), asking(), _quiet)[0]
 
     def refuse(*_: Any) -> None:
         raise TrackingError("no note can be made")
 
     shown = next(seed for seed in range(20) if "<img" in draw(seed))
-    sampled = next(seed for seed in range(20) if isinstance(desk.sample(seed, asking())[0], str))
+    sampled = next(seed for seed in range(20) if isinstance(handlers.sample(seed, asking())[0], str))
     images, masks = noted("images drawn in the studio"), noted("mask sampled in the studio")
     assert images
     assert masks
     draw(shown)
-    desk.sample(sampled, asking())
+    handlers.sample(sampled, asking())
     assert len(noted("images drawn in the studio")) == len(images) + 1
     assert len(noted("mask sampled in the studio")) == len(masks) + 1
-    monkeypatch.setattr("app.studio.desk.note_export", refuse)
+    monkeypatch.setattr("app.studio.handlers.note_export", refuse)
     assert "<img" not in draw(shown)
     assert "cannot be used now" in draw(shown)
-    mask, _, note = desk.sample(sampled, asking())
+    mask, _, note = handlers.sample(sampled, asking())
     assert not isinstance(mask, str)
     assert "cannot be used now" in note
 
 
 def test_a_demotion_takes_everything_out_of_an_open_page(
-    desk: Desk, drawn: Drawn, approved_project: Path, tmp_path: Path
+    handlers: Handlers, drawn: Drawn, approved_project: Path, tmp_path: Path
 ) -> None:
-    offers, shown = desk.opened()[0], Shown((("ddpm", 1),), 1)
-    assert all(update == {"__type__": "update"} for update in desk.looked_again(offers, ["ddpm"], shown))
+    offers, shown = handlers.opened()[0], Shown((("ddpm", 1),), 1)
+    assert all(update == {"__type__": "update"} for update in handlers.looked_again(offers, ["ddpm"], shown))
     demote(approved_project, "ddpm", user="test")
     try:
-        now, choices, missing, note, button, left = desk.looked_again(offers, ["ddpm", "ldm"], shown)
+        now, choices, missing, note, button, left = handlers.looked_again(offers, ["ddpm", "ldm"], shown)
         assert [name for _, name in choices["choices"]] == choices["value"] == ["ldm"]
         assert "syncmri promote ddpm" in missing
         assert "No longer approved: ddpm version 1" in note
         assert (button, left) == (render.download(), Shown())
-        fresh = Desk(Shelf(approved_project), tmp_path)
+        fresh = Handlers(ModelCache(approved_project), tmp_path)
         page, *_ = fresh.draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), asking(), _quiet)
         assert "models:/syncmri-ddpm@approved does not exist" in page
     finally:
         promote(approved_project, "ddpm", user="test")
-    assert "No longer" not in str(desk.looked_again(now, ["ldm"], left)[3])
+    assert "No longer" not in str(handlers.looked_again(now, ["ldm"], left)[3])
 
 
-def test_a_withdrawn_consent_takes_everything_out_of_an_open_page(desk: Desk, approved_project: Path, tmp_path: Path) -> None:
-    offers, shown = desk.opened()[0], Shown((("ddpm", 1),), 1)
+def test_a_withdrawn_consent_takes_everything_out_of_an_open_page(
+    handlers: Handlers, approved_project: Path, tmp_path: Path
+) -> None:
+    offers, shown = handlers.opened()[0], Shown((("ddpm", 1),), 1)
     with consent_withdrawn(approved_project, "ddpm"):
-        now, choices, missing, note, button, left = desk.looked_again(offers, ["ddpm", "ldm"], shown)
+        now, choices, missing, note, button, left = handlers.looked_again(offers, ["ddpm", "ldm"], shown)
         assert [name for _, name in choices["choices"]] == choices["value"] == ["ldm"]
         assert "withdrawn the consent" in missing
         assert "No longer approved: ddpm version 1" in note
         assert (button, left) == (render.download(), Shown())
-        page, *_ = Desk(Shelf(approved_project), tmp_path).draw(to_text(HEART), ["ddpm"], 4, 0, Origin(), asking(), _quiet)
+        page, *_ = Handlers(ModelCache(approved_project), tmp_path).draw(
+            to_text(HEART), ["ddpm"], 4, 0, Origin(), asking(), _quiet
+        )
         assert "withdrawn the consent" in page
-    assert [name for _, name in desk.looked_again(now, ["ldm"], left)[1]["choices"]] == ["ddpm", "ldm"]
+    assert [name for _, name in handlers.looked_again(now, ["ldm"], left)[1]["choices"]] == ["ddpm", "ldm"]
 
 
 def test_the_registry_page_shows_versions_overrides_and_history(approved_project: Path) -> None:
@@ -310,10 +314,10 @@ def test_the_registry_page_shows_versions_overrides_and_history(approved_project
     assert "version 1 approved" in page
 
 
-def test_a_registry_that_is_down_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_is_down_is_told(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert "cannot be used now" in desk.opened()[-1]
-    assert "cannot be used now" in desk.registry()
-    assert "127.0.0.1" not in desk.opened()[-1] + desk.registry()
-    assert all(update == {"__type__": "update"} for update in desk.looked_again([], [], Shown()))
+    assert "cannot be used now" in handlers.opened()[-1]
+    assert "cannot be used now" in handlers.registry()
+    assert "127.0.0.1" not in handlers.opened()[-1] + handlers.registry()
+    assert all(update == {"__type__": "update"} for update in handlers.looked_again([], [], Shown()))

@@ -43,7 +43,7 @@ class Offer:
         return f"{self.model.upper()} · version {self.number}{marked}"
 
 
-class Shelf:
+class ModelCache:
     """What may be used of the project at ``root``. May be used by several threads."""
 
     def __init__(self, root: Path):

@@ -15,8 +15,8 @@ from app.studio.downloads import Downloads
 from app.studio.drawing import Drawn, draw
 from app.studio.faults import fault
 from app.studio.limits import visitor_of
+from app.studio.model_cache import ModelCache, Offer, approved_generators
 from app.studio.pictures import from_text, to_text
-from app.studio.shelf import Offer, Shelf, approved_generators
 from app.studio.uploads import Uploads
 from cmr.errors import DataError
 from evaluation.validity import CHECKS, check_anatomy
@@ -55,23 +55,23 @@ class Shown(NamedTuple):
     pictures: int = 0
 
 
-class Desk:
+class Handlers:
     """The handlers; all that differs between two open pages is in their arguments.
 
     Args:
         scratch: an existing folder for uploads while they are read, and for the archives that are offered for download.
     """
 
-    def __init__(self, shelf: Shelf, scratch: Path):
-        self.shelf = shelf
-        self.uploads, self.downloads = Uploads(shelf, scratch), Downloads(shelf, scratch)
+    def __init__(self, model_cache: ModelCache, scratch: Path):
+        self.model_cache = model_cache
+        self.uploads, self.downloads = Uploads(model_cache, scratch), Downloads(model_cache, scratch)
         self._drawing: set[str] = set()
         self.others_wait: Callable[[str], bool] = lambda visitor: False
 
     def opened(self) -> tuple[Any, Any, Any, str, str]:
         """What is offered, generators to choose, an empty mask, what is missing, a first message."""
         try:
-            offers = self.shelf.offers()
+            offers = self.model_cache.offers()
         except TrackingError as error:
             return [], _choices([], []), gr.skip(), "", fault(error)
         generators, gone = approved_generators(offers), render.missing(offers)
@@ -90,7 +90,7 @@ class Desk:
         Where nothing has changed nothing is touched, so that no click of the user's in the meantime is undone.
         """
         try:
-            offers = self.shelf.offers()
+            offers = self.model_cache.offers()
         except TrackingError:
             return (gr.skip(),) * 6  # drawing asks again, and says what is wrong
         if offers == before:
@@ -107,9 +107,9 @@ class Desk:
         """A mask of the mask model for the editor."""
         try:
             number = _seed(seed)
-            mask = self.shelf.sample_mask(number)
+            mask = self.model_cache.sample_mask(number)
             text = to_text(mask)
-            origin = Origin(text, number, self.shelf.take(MASKS).number)
+            origin = Origin(text, number, self.model_cache.take(MASKS).number)
             about = {"what": "mask sampled in the studio", "count": 1, "format": "png"}
             self._note([(MASKS, origin.number)], about, request)
             return text, origin, render.message(f"Sampled by the mask model from the seed {number}. {_anatomy(text)}")
@@ -173,9 +173,9 @@ class Desk:
                         raise DataError(f"Ended after {SECONDS_MOST:g} s, for others wait: take fewer steps or generators.")
                     progress((place + done) / len(models), desc=f"{model.upper()} draws")
 
-                approved = self.shelf.take(model)
+                approved = self.model_cache.take(model)
                 drawn.append(draw(approved, labels, number, count, told))
-                self.shelf.take(model)  # raises if it was demoted in the meantime
+                self.model_cache.take(model)  # raises if it was demoted in the meantime
             source = self._source(origin) if origin.mask == mask else None
             key, shown = self._hand_out(drawn, source, origin.seed, request)
             page = render.results(drawn)
@@ -188,7 +188,7 @@ class Desk:
 
     def registry(self) -> str:
         try:
-            return render.registry_state(self.shelf.root)
+            return render.registry_state(self.model_cache.root)
         except TrackingError as error:
             return fault(error)
 
@@ -217,11 +217,11 @@ class Desk:
         Raises:
             TrackingError: it can't be noted; then nothing is handed out.
         """
-        note_export(self.shelf.root, versions, {**about, "out": f"a browser, {_person(request)}"})
+        note_export(self.model_cache.root, versions, {**about, "out": f"a browser, {_person(request)}"})
 
     def _afford(self, models: Sequence[str], count: int | None) -> None:
         """Raises DataError where the steps of all generators are more than one drawing may take."""
-        steps = sum(count or self.shelf.take(model).steps for model in models)
+        steps = sum(count or self.model_cache.take(model).steps for model in models)
         if steps > STEPS_MOST:
             raise DataError(
                 f"{steps} steps in all, for {', '.join(models)}; one drawing may take {STEPS_MOST}, for others wait. Choose "
@@ -230,7 +230,7 @@ class Desk:
 
     def _source(self, origin: Origin) -> Approved | None:
         """The mask model that drew a mask; None where another one is approved by now: the mask counts as given."""
-        source = self.shelf.take(MASKS)
+        source = self.model_cache.take(MASKS)
         return source if source.number == origin.number else None
 
     def _hand_out(
