@@ -50,7 +50,7 @@ class Approved:
         pixel_mm: their distance.
         card: its model card, in Markdown.
         figures: axis -> name -> figure, as the gate reads them (:func:`mlops.gate.figures_of`).
-        licences: of the data that it was trained on.
+        licences: the licences of the data that it was trained on.
         train_on: the datasets that it was trained on.
         run_key: identifies the training.
         digest: identifies the package.

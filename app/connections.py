@@ -32,8 +32,8 @@ class ConnectionLimits:
         head_seconds, body_seconds: from the first byte that may come until head and body of a request are whole.
         answer_seconds: a client that has taken nothing of its answer for so long is dropped.
         whole_answer_seconds: until an answer has been taken.
-        body_bytes: of requests that are arriving, together.
-        answer_bytes: of answers that wait for their clients to read, together.
+        body_bytes: largest sum of the requests that are arriving.
+        answer_bytes: largest sum of the answers that wait for their clients to read.
     """
 
     connections: int = 4096

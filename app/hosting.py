@@ -90,7 +90,7 @@ def guarded(app: ASGIApp, access: Access, login: Login, most_bytes: int) -> ASGI
     """The application behind checks of each request's headers: host name, login, origin, and size and kind of the body.
 
     Args:
-        most_bytes: of a body.
+        most_bytes: largest body of a request.
     """
     app = _HeaderChecks(app, access, most_bytes)
     app = AuthenticationMiddleware(app, login, on_error=partial(_refused_login, login))
@@ -119,7 +119,7 @@ def host_app(
 
     Args:
         listener: from :func:`open_listener`.
-        most_bytes: of a body.
+        most_bytes: largest body of a request.
     """
     serve_until_stopped(guarded(app, access, login, most_bytes), listener, access.host, limits)
 

@@ -6,11 +6,9 @@ import binascii
 import contextlib
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import stat
-import tempfile
 from pathlib import Path
 
 from argon2 import PasswordHasher
@@ -21,6 +19,7 @@ from starlette.requests import HTTPConnection
 from app.connections import OPEN_TO_ALL
 from app.wrong_logins import WrongLogins
 from cmr.errors import DataError
+from cmr.files import whole_file
 
 TOKEN = "SYNCMRI_TOKEN"
 TOKEN_USER = "token"
@@ -270,11 +269,9 @@ def _write(path: Path, hashes: dict[str, str]) -> None:
     """In one step, readable by its owner alone; a file that exists keeps its permissions."""
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
-            file.writelines(f"{name}:{hashed}\n" for name, hashed in hashes.items())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(file.name, mode)
-        os.replace(file.name, path)
+        with whole_file(path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text("".join(f"{name}:{hashed}\n" for name, hashed in hashes.items()), encoding="utf-8")
+            temporary.chmod(mode)
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror})") from error

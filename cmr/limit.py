@@ -8,8 +8,8 @@ class Limit:
     """What one file may hold at most.
 
     Attributes:
-        bytes: of the file when it is unpacked, and of its pixels as numbers of eight bytes.
-        slices: of a volume.
+        bytes: largest size of the file when it is unpacked, and of its pixels as numbers of eight bytes.
+        slices: largest number of slices of a volume.
     """
 
     bytes: int

@@ -144,7 +144,7 @@ def download_package(tracking: Tracking, version: Version, digest: str) -> tuple
     It is fetched once. Each call compares every file with the manifest, and the manifest with ``digest``.
 
     Args:
-        digest: of the package that a statement approves, or that is to be judged.
+        digest: the digest that a statement approves, or that is to be judged.
 
     Raises:
         DataError: a file is not the one that was packaged; it is named.

@@ -130,7 +130,7 @@ def figures_for_release(tree: Nested, names: Collection[str]) -> dict[str, Any]:
 
     Args:
         tree: nested mappings with figures (``value``, ``ci_low``, ``ci_high``, ``n``, ``reason``) or counts at the leaves.
-        names: of :func:`names_in`: branches may have them too, alone or joined to the name of a set (``ddpm-full``).
+        names: the result of :func:`names_in`: branches may have them too, alone or joined to the name of a set (``ddpm-full``).
     """
     found: dict[str, Any] = {}
     for key, below in tree.items():
@@ -180,7 +180,7 @@ def hashes_for_release(hashes: Nested, names: Collection[str]) -> dict[str, str]
 
     Args:
         hashes: path of a store -> digest.
-        names: of :func:`names_in`; stores are named by them, alone or joined to the name of a set (``data/sets/ddpm-full``).
+        names: the result of :func:`names_in`; stores have these names, alone or joined to a set's (``data/sets/ddpm-full``).
     """
     known = "|".join(re.escape(name) for name in sorted({*names, *_SETS}, key=len, reverse=True))
     store = re.compile(rf"data/(?:{_STORES})/(?:{known})(?:-(?:{known}))*")

@@ -64,7 +64,7 @@ def build_api(services: Sequence[ModelService], limits: Limits, *, login: bool =
         redirect_slashes=False,
         exception_handlers={
             RequestValidationError: _bad_request,
-            AnyHTTPException: _told,
+            AnyHTTPException: _http_error,
             NotApprovedError: _status(409, public),
             TrackingError: _status(503, public),
             UnnotedError: _unnoted(public),
@@ -131,7 +131,7 @@ def _routes(services: dict[str, ModelService], limits: Limits, login: bool, publ
 
 
 class _Health:
-    """Whether a model is served. A registry that is slow does not hold the answer up: the last state known is told then."""
+    """Whether a model is served. A slow registry does not hold the answer up: it is then the last state known."""
 
     def __init__(self, service: ModelService):
         self._service = service
@@ -142,11 +142,11 @@ class _Health:
         """None, or why not."""
         if self._asking is None:
             self._asking = asyncio.create_task(asyncio.to_thread(self._service.still_approved))
-            self._asking.add_done_callback(self._told)
+            self._asking.add_done_callback(self._keep_state)
         await asyncio.wait({self._asking}, timeout=_HEALTH_SECONDS)
         return self._last
 
-    def _told(self, asked: asyncio.Task[str | None]) -> None:
+    def _keep_state(self, asked: asyncio.Task[str | None]) -> None:
         self._asking = None
         self._last = "cannot be known" if asked.cancelled() or asked.exception() else asked.result()
 
@@ -164,15 +164,15 @@ async def _bad_request(request: Request, error: Exception) -> JSONResponse:
     """Without what was sent: it may be megabytes, or hold what JSON can't."""
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
-    told = [
+    messages = [
         f"{'.'.join(str(part)[:40] for part in fault['loc']) or 'body'}: {fault['msg'][:200]}"
         for fault in faults[:_FAULTS_TOLD]
     ]
     more = [f"and {len(faults) - _FAULTS_TOLD} more"] if len(faults) > _FAULTS_TOLD else []
-    return JSONResponse({"detail": "; ".join(told + more)}, 400 if faults[0]["type"] == "json_invalid" else 422)
+    return JSONResponse({"detail": "; ".join(messages + more)}, 400 if faults[0]["type"] == "json_invalid" else 422)
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AnyHTTPException)
     return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
@@ -180,11 +180,11 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
 def _unnoted(public: Callable[[str], str]) -> Any:
     detail = "the lineage can't be written now, and without it nothing is given out; come again"
 
-    async def told(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> JSONResponse:
         _log.error("Nothing is given out, since the lineage can't be written: %s", public(str(error)))
         return JSONResponse({"detail": detail}, 503)
 
-    return told
+    return answer
 
 
 async def _gone(request: Request, error: Exception) -> Response:
@@ -192,10 +192,10 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 def _status(status: int, public: Callable[[str], str]) -> Any:
-    async def told(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": public(str(error))}, status)
 
-    return told
+    return answer
 
 
 def _public(message: str, places: Sequence[str] = ()) -> str:

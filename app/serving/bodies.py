@@ -23,7 +23,7 @@ _MOST_WAITING = 64 << 20  # bytes of whole bodies that wait to be parsed, togeth
 
 
 def most_bytes(service: ModelService) -> int:
-    """Of a body for a model."""
+    """The largest body in bytes that a request for a model may have."""
     pictures = 0 if service.approved.model == MASKS else service.limits.pictures
     return _OTHER_BYTES + pictures * BYTES_A_PIXEL * service.approved.size**2
 

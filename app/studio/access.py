@@ -62,7 +62,7 @@ class PageRequests:
     """Lets through what the page asks for, as the visitor's own, and answers everything else itself.
 
     Args:
-        queue: of the page.
+        queue: the queue of the page.
     """
 
     def __init__(self, app: ASGIApp, queue: Queue):

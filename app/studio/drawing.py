@@ -33,13 +33,15 @@ class Drawn:
     seconds: float
 
 
-def draw(approved: Approved, mask: NDArray[np.uint8], seed: int, steps: int | None, told: Callable[[float], None]) -> Drawn:
+def draw(
+    approved: Approved, mask: NDArray[np.uint8], seed: int, steps: int | None, on_progress: Callable[[float], None]
+) -> Drawn:
     """Draw one image for one mask.
 
     Args:
         mask: (H, H), as wide as the generator's field of view; brought onto its grid where its pixels are others.
         steps: None for those that the model's figures were measured with.
-        told: is told how far the image is, 0 to 1, at each step; what it raises ends the drawing.
+        on_progress: called at each step with how far the image is, 0 to 1; what it raises ends the drawing.
 
     Raises:
         DataError: a mask, a seed or steps that the model can't draw from.
@@ -47,7 +49,7 @@ def draw(approved: Approved, mask: NDArray[np.uint8], seed: int, steps: int | No
     frames: list[tuple[float, NDArray[np.float32]]] = []
 
     def watch(done: float, state: Callable) -> None:
-        told(done)
+        on_progress(done)
         if done >= len(frames) / (FRAMES - 1):
             frames.append((done, state()[0, 0].float().clamp(-1, 1).cpu().numpy()))
 

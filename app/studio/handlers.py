@@ -27,7 +27,7 @@ from models.registry import GENERATORS
 
 SEED_MOST = 2**32 - 1  # JavaScript has whole numbers up to 2^53
 STEPS_MOST = 1000
-"""Of all generators of one drawing together: a drawing holds up everybody else's."""
+"""Largest number of steps of all generators of one drawing together: a drawing holds up everybody else's."""
 SECONDS_MOST = 60.0
 """After which a drawing ends if others wait."""
 _FAULTS = {
@@ -166,7 +166,7 @@ class Handlers:
             drawn: list[Drawn] = []
             for place, model in enumerate(models):
 
-                def told(done: float, place: int = place, model: str = model) -> None:
+                def on_progress(done: float, place: int = place, model: str = model) -> None:
                     if session not in self._drawing:
                         raise DataError("The page was closed.")
                     if time.monotonic() - start > SECONDS_MOST and self.others_wait(_visitor(request)):
@@ -174,7 +174,7 @@ class Handlers:
                     progress((place + done) / len(models), desc=f"{model.upper()} draws")
 
                 approved = self.model_cache.take(model)
-                drawn.append(draw(approved, labels, number, count, told))
+                drawn.append(draw(approved, labels, number, count, on_progress))
                 self.model_cache.take(model)  # raises if it was demoted in the meantime
             source = self._source(origin) if origin.mask == mask else None
             key, shown = self._hand_out(drawn, source, origin.seed, request)
@@ -212,10 +212,10 @@ class Handlers:
         return names
 
     def _note(self, versions: Sequence[tuple[str, int]], about: Mapping[str, Any], request: gr.Request) -> None:
-        """Every version that had a part in what the page is about to get is told so: ``syncmri lineage`` lists it.
+        """Write into the ledger which versions had a part in what the page is about to get: ``syncmri lineage`` lists it.
 
         Raises:
-            TrackingError: it can't be noted; then nothing is handed out.
+            DataError: it can't be written; then nothing is handed out.
         """
         note_export(self.model_cache.root, versions, {**about, "out": f"a browser, {_person(request)}"})
 

@@ -31,7 +31,7 @@ class Upload:
     """What a file held.
 
     Attributes:
-        name: of the file on the visitor's machine.
+        name: the file's name on the visitor's machine.
         masks: each as its text (:func:`app.studio.pictures.to_text`); none where the file is at ``fault``.
     """
 

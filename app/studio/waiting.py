@@ -21,7 +21,7 @@ class Queue:
     """The queue of ``page``. For one thread, that of the event loop.
 
     Attributes:
-        sessions: of the pages that are open.
+        sessions: the sessions of the pages that are open.
     """
 
     def __init__(self, page: gr.Blocks):

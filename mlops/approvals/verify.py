@@ -85,9 +85,9 @@ def _statements(tracking: Tracking, model: str) -> Iterator[Step]:
         yield Step(why, False)
     for statement in chain.ignored:
         unsigned = f"signed with no key of {TRUSTED}. It counts for nothing; remove it."
-        yield Step(f"{file_name(statement.id)}: {_told(statement)}, {unsigned}", False)
+        yield Step(f"{file_name(statement.id)}: {_described(statement)}, {unsigned}", False)
     for number, statement in enumerate(chain.history, 1):
-        yield Step(f"statement {number}, {statement.id[:16]}: {_told(statement)}; {_signed(chain, statement)}")
+        yield Step(f"statement {number}, {statement.id[:16]}: {_described(statement)}; {_signed(chain, statement)}")
 
 
 def _approval(approval: Approval) -> Iterator[Step]:
@@ -133,7 +133,7 @@ def _files(tracking: Tracking, approval: Approval) -> Iterator[Step]:
         yield Step(f"{own}: the package in this project is {'the same' if found == digest else 'another registered one'}")
 
 
-def _told(statement: Statement) -> str:
+def _described(statement: Statement) -> str:
     override = f", by override: {statement.override}" if statement.override else ""
     return f"version {statement.version} {statement.what} by {statement.who} on {statement.when[:19]}{override}"
 

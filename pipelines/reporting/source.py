@@ -39,7 +39,7 @@ class ReportSource(Protocol):
 
     @property
     def params(self) -> dict[str, Any]:
-        """Of ``params.yaml``."""
+        """The parameters in ``params.yaml``."""
 
     @property
     def gate(self) -> GateSettings:

@@ -45,7 +45,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _png(width: int, height: int, *before: bytes, pixels: bytes | None = None, after: tuple[bytes, ...] = ()) -> bytes:
-    """Of labels, all 1; with chunks before and after the pixels."""
+    """A PNG file of labels, all 1, with chunks before and after the pixels."""
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     if pixels is None:
         packer = zlib.compressobj(9)

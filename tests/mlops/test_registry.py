@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tracking(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
-    """Of a copy."""
+    """A connection to a copy of the project."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return connect(Path(shutil.copytree(made, tmp_path / "project")))
 
