@@ -1,5 +1,6 @@
 """A running studio, with visitors who send what they like."""
 
+import io
 import json
 import threading
 import time
@@ -7,9 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
+
+from app.studio.pictures import to_text
+from tests.app.approved_project import SIZE
+from tests.pipelines.report_project import heart
 
 
 @contextmanager
@@ -105,3 +113,33 @@ def studio(approved_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         app = server.make_app(approved_project, scratch)
     with running(app) as address:
         yield Studio(address, *made[0], scratch)
+
+
+HEART = heart(np.random.default_rng(3), SIZE)
+
+
+@pytest.fixture
+def visitor(studio: Studio) -> Iterator[Visitor]:
+    with Visitor(studio.address) as visitor:
+        yield visitor
+
+
+def drawn_for(studio: Studio, visitor: Visitor) -> list[Any]:
+    """Draws until an image is shown: the guard of an untrained network withholds many."""
+    for seed in range(20):
+        answer = visitor.ask(studio.events["draw"], [to_text(HEART), ["ddpm"], seed, 3, None])
+        if "download/" in answer[1]:
+            return answer
+    pytest.fail("every image of 20 is a near-copy")
+
+
+def sent(visitor: Visitor, content: bytes | None = None, name: str = "mask.png") -> str:
+    answer = visitor.post(f"/mask?name={quote(name)}", content=png_mask() if content is None else content)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def png_mask() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(HEART).save(file, "PNG")
+    return file.getvalue()
