@@ -60,10 +60,11 @@ def where(folder: Path, number: int) -> str:
     return node
 
 
-def slow(folder: Path, number: int) -> tuple[int, str]:
-    """Tells when it begins; takes a while."""
-    (folder / f"{number}-{ray.get_runtime_context().get_node_id()}").touch()
-    time.sleep(1)
+def endless_on(lost: str, folder: Path, number: int) -> tuple[int, str]:
+    """Marks its beginning; on the node ``lost`` it does not end within the test, so that node surely has a part when it is killed."""
+    node = ray.get_runtime_context().get_node_id()
+    (folder / f"{number}-{node}").touch()
+    time.sleep(600 if node == lost else 0.2)
     return number, os.getcwd()
 
 
@@ -109,7 +110,7 @@ def test_what_a_part_raises_reaches_the_caller_as_itself(root, nodes):
 def test_parts_that_are_lost_with_their_node_are_done_again(root, nodes, tmp_path):
     other = next(node["NodeID"] for node in ray.nodes() if node["NodeID"] != ray.get_runtime_context().get_node_id())
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(share, partial(slow, tmp_path), range(8), label="slow", unit="part", root=root)
+        done = pool.submit(share, partial(endless_on, other, tmp_path), range(8), label="lost", unit="part", root=root)
         end = time.monotonic() + 60
         while not list(tmp_path.glob(f"*-{other}")) and time.monotonic() < end:
             time.sleep(0.05)
