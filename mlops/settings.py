@@ -218,7 +218,8 @@ def check(value: Any, cls: type[T], name: str) -> T:
 
 
 def generator_config(params: dict[str, Any], name: str) -> Any:
-    """The complete settings of a generator's network: its ``network`` block and, for one of latents, its autoencoder's.
+    """The complete settings of a generator's network: its ``network`` block, for one of latents its autoencoder's, and for one
+    with a linear denoiser the size of the slices.
 
     Raises:
         DataError: there is no such generator, a setting cannot be used, or an autoencoder is missing or not wanted.
@@ -229,7 +230,13 @@ def generator_config(params: dict[str, Any], name: str) -> Any:
     autoencoder = check(lookup(params, f"{name}.autoencoder"), resolve(_OF_A_GENERATOR["autoencoder"]), f"{name}.autoencoder")
     if fault := autoencoder_fault(name, autoencoder):
         raise DataError(fault)
-    return config if autoencoder is None else replace(config, autoencoder=autoencoder.network)
+    if autoencoder is not None:
+        config = replace(config, autoencoder=autoencoder.network)
+    if getattr(config, "gaussian", None) is not None:
+        config = replace(
+            config, gaussian=replace(config.gaussian, size=check(lookup(params, "slices.size"), int, "slices.size"))
+        )
+    return config
 
 
 def mask_config(params: dict[str, Any]) -> Any:

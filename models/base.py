@@ -78,6 +78,13 @@ class Generator(nn.Module, ABC):
         """
         raise TypeError(f"{type(self).__name__} works on pixels and takes no autoencoder")
 
+    def fit_gaussian(self, images: Tensor, masks: Tensor) -> None:
+        """Fit the linear denoiser (see :mod:`models.gaussian`), once, before the training; only a network with one has to.
+
+        Args:
+            images: (N, 1, H, W) augmented training slices; masks: (N, 4, H, W) theirs.
+        """
+
 
 class MaskGenerator(nn.Module, ABC):
     """Draws anatomy: label maps of the four classes of :mod:`cmr.labels`, from noise alone.

@@ -20,7 +20,8 @@ class TrainSettings:
     micro_batch: int | None
     """Slices that pass through the network at a time, their gradients summed to the batch's; null: the whole batch. Bounds
     memory and changes no result beyond rounding."""
-    optimiser: Literal["adam", "adamw"]
+    optimiser: Literal["adam", "adamw", "muon"]
+    """``muon``: Muon for convolutions between many channels and AdamW for the rest (see :mod:`models.optimisers`)."""
     learning_rate: float
     weight_decay: float
     schedule: Literal["constant", "cosine"]
@@ -82,8 +83,9 @@ class ScheduleSettings:
     """How β rises from ``beta_start`` to ``beta_end``: evenly, evenly in √β, or as a cosine in ᾱ (which takes neither)."""
     beta_start: float
     beta_end: float
-    prediction: Literal["epsilon", "v_prediction"]
-    """What the network learns to tell: the noise, or √ᾱ·noise - √(1 - ᾱ)·x_0."""
+    prediction: Literal["epsilon", "v_prediction", "residual"]
+    """What the network predicts: the noise; √ᾱ·noise - √(1 - ᾱ)·x_0; or what the linear denoiser misses of x_0, in units of its
+    expected error (see :mod:`models.gaussian`)."""
 
 
 @dataclass(frozen=True)

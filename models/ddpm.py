@@ -6,15 +6,24 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import UNet2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmr.labels import CLASSES
 from models.base import Generator
+from models.conditions import CHANNELS, Condition, encode, far_distances
 from models.config import Precision, ScheduleSettings
 from models.data import Randoms
 from models.device import autocast
-from models.diffusion import SAMPLERS, Watch, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.diffusion import (
+    SAMPLERS,
+    Watch,
+    denoise,
+    draw_times_and_noise,
+    noise_schedule,
+    noisy_and_target,
+    signal_and_noise,
+)
+from models.gaussian import GaussianDenoiser, GaussianSettings, Start, check_gaussian
 from models.guidance import guided
 
 
@@ -31,10 +40,16 @@ class DDPMNetwork:
     head_channels: int
     norm_groups: int
     schedule: ScheduleSettings
+    condition: Condition = "one_hot"
+    gaussian: GaussianSettings | None = None
+    """The linear denoiser whose residual is predicted; None with every other prediction."""
+
+    def __post_init__(self) -> None:
+        check_gaussian("ddpm", self.gaussian, self.condition, self.schedule.prediction)
 
 
 class DDPM(Generator):
-    """In pixel space: noisy image and one-hot mask in, noise (or v) out."""
+    """In pixel space: noisy image and mask in, noise (or v, or the linear denoiser's residual) out."""
 
     Config = DDPMNetwork
     samplers = SAMPLERS
@@ -45,8 +60,9 @@ class DDPM(Generator):
             raise ValueError(
                 f"ddpm.network: {len(config.widths)} widths but {len(config.attention)} attention flags; give one a level"
             )
+        self.gaussian = GaussianDenoiser(config.gaussian, 1, config.gaussian.size) if config.gaussian else None
         self.unet: Any = UNet2DModel(
-            in_channels=1 + CLASSES,
+            in_channels=1 + CHANNELS[config.condition] + (2 if self.gaussian else 0),
             out_channels=1,
             layers_per_block=config.layers_per_block,
             block_out_channels=config.widths,
@@ -56,12 +72,24 @@ class DDPM(Generator):
             norm_num_groups=config.norm_groups,
             act_fn="silu",
         )
+        if self.gaussian:
+            nn.init.zeros_(self.unet.conv_out.weight)  # the training starts from the linear denoiser itself
         self.config = config
         self.schedule = noise_schedule(config.schedule)
         self.timesteps = config.schedule.timesteps
 
-    def _predict(self, noisy: Tensor, t: Tensor, masks: Tensor) -> Tensor:
-        return self.unet(torch.cat([noisy, masks], dim=1), t).sample
+    def fit_gaussian(self, images: Tensor, masks: Tensor) -> None:
+        if self.gaussian:
+            self.gaussian.fit(images, far_distances(encode(masks, self.config.condition)))
+
+    def _predict(self, noisy: Tensor, t: Tensor, masks: Tensor) -> tuple[Tensor, Start | None]:
+        """The network's prediction, and the linear denoiser's estimate where that is what the prediction adds to."""
+        channels, start = encode(masks, self.config.condition), None
+        inputs = [noisy, channels]
+        if self.gaussian:
+            start = self.gaussian.start(noisy, *signal_and_noise(self.schedule, t), far_distances(channels))
+            inputs += [start.picture, start.mean]
+        return self.unet(torch.cat(inputs, dim=1), t).sample, start
 
     def loss(self, images: Tensor, masks: Tensor, randoms: Randoms) -> Tensor:
         t, noise = draw_times_and_noise(tuple(images.shape[1:]), self.timesteps, randoms, images.device)
@@ -70,7 +98,8 @@ class DDPM(Generator):
 
     def denoising_error(self, images: Tensor, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         noisy, target = noisy_and_target(self.schedule, images, noise, t)
-        return self._predict(noisy, t, masks), target
+        prediction, start = self._predict(noisy, t, masks)
+        return prediction, start.residual(images) if start else target
 
     @torch.no_grad()
     def sample(
@@ -85,8 +114,12 @@ class DDPM(Generator):
         watch: Watch | None = None,
     ) -> Tensor:
         def predict(x: Tensor, t: Tensor) -> Tensor:
+            def estimate(given: Tensor) -> Tensor:
+                prediction, start = self._predict(x, t, given)
+                return start.clean(prediction) if start else prediction
+
             with autocast(masks.device, precision):
-                return guided(lambda given: self._predict(x, t, given), masks, guidance)
+                return guided(estimate, masks, guidance)
 
         shape = self.noise_shape(masks.shape[-1])
         images = denoise(predict, shape, seeds, self.schedule, sampler=sampler, steps=steps, device=masks.device, watch=watch)

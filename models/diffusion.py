@@ -1,7 +1,8 @@
 """The noise schedule and the samplers that the diffusion models share, on the schedulers of the diffusers library.
 
 Ho et al., "Denoising diffusion probabilistic models", 2020 (``ddpm``); Song et al., 2021, doi:10.48550/arXiv.2010.02502
-(``ddim``); Lu et al., 2022, doi:10.48550/arXiv.2211.01095 (``dpm++``).
+(``ddim``); Lu et al., 2022, doi:10.48550/arXiv.2211.01095 (``dpm++``); Karras et al., 2022, doi:10.48550/arXiv.2206.00364 (the
+noise levels of ``ancestral``).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from models.config import ScheduleSettings
 from models.data import Randoms
 from models.device import weights_cast_once
 
-SAMPLERS = ("ddpm", "ddim", "dpm++")
+SAMPLERS = ("ddpm", "ddim", "dpm++", "ancestral")
 Watch = Callable[[float, Callable[[], Tensor]], None]
 """Told of each state on the way from noise to image: 1 - t/T (0 noise, 1 image), and how to get the state."""
 
@@ -32,7 +33,7 @@ def noise_schedule(settings: ScheduleSettings, *, bounded: bool = True) -> Any:
         beta_schedule=settings.kind,
         beta_start=settings.beta_start,
         beta_end=settings.beta_end,
-        prediction_type=settings.prediction,
+        prediction_type="sample" if settings.prediction == "residual" else settings.prediction,
         clip_sample=bounded,
     )
 
@@ -40,11 +41,18 @@ def noise_schedule(settings: ScheduleSettings, *, bounded: bool = True) -> Any:
 def noisy_and_target(schedule: Any, clean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """x_t, and what the network should tell of it, both of the shape of ``clean`` (B, ...); ``t`` is (B,) integer.
 
-    The target is the noise ε, as in the paper, or v = √ᾱ·ε - √(1 - ᾱ)·x_0 (Salimans and Ho 2022,
-    doi:10.48550/arXiv.2202.00512).
+    The target is the noise ε, as in the paper; v = √ᾱ·ε - √(1 - ᾱ)·x_0 (Salimans and Ho 2022, doi:10.48550/arXiv.2202.00512);
+    or x_0.
     """
-    target = noise if schedule.config.prediction_type == "epsilon" else schedule.get_velocity(clean, noise, t)
-    return schedule.add_noise(clean, noise, t), target
+    kind = schedule.config.prediction_type
+    target = {"epsilon": noise, "sample": clean}.get(kind)
+    return schedule.add_noise(clean, noise, t), schedule.get_velocity(clean, noise, t) if target is None else target
+
+
+def signal_and_noise(schedule: Any, t: Tensor) -> tuple[Tensor, Tensor]:
+    """√ᾱ and √(1 - ᾱ), both (B,), at integer times (B,)."""
+    kept = schedule.alphas_cumprod.to(t.device)[t]
+    return kept.sqrt(), (1 - kept).sqrt()
 
 
 def draw_times_and_noise(
@@ -83,7 +91,8 @@ def denoise(
         shape: of one sample, channels first.
         seeds: one an image; all randomness of an image comes from its own seed, so its neighbours in the batch don't matter.
         schedule: the forward process that the network was trained with.
-        sampler: ``ddpm`` (ancestral), ``ddim`` (deterministic) or ``dpm++`` (second order, deterministic).
+        sampler: ``ddpm`` (ancestral, equal steps of time), ``ancestral`` (the same process, by the noise levels of
+            :func:`noise_levels`), ``ddim`` (deterministic) or ``dpm++`` (second order, deterministic).
         steps: network passes, at most the schedule's number of time steps.
         watch: is told each state, the first being noise.
 
@@ -91,11 +100,14 @@ def denoise(
         (B, *shape) float32.
     """
     scheduler = _scheduler(sampler, schedule)
-    scheduler.set_timesteps(steps)
+    if sampler == "ancestral":
+        scheduler.set_timesteps(timesteps=_times_of(noise_levels(steps), schedule))
+    else:
+        scheduler.set_timesteps(steps)
     randoms = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     x = seeded_noise(shape, randoms, device)
     # The deterministic samplers refuse, or do not need, a source of noise.
-    noise = {"generator": randoms} if sampler == "ddpm" else {}
+    noise = {"generator": randoms} if isinstance(scheduler, DDPMScheduler) else {}
     with weights_cast_once(device):
         for t in scheduler.timesteps:
             if watch:
@@ -111,10 +123,33 @@ def _as_is(state: Tensor) -> Tensor:
     return state
 
 
+HIGHEST, LOWEST = 20.0, 0.03
+"""Noise levels of the first and of the last step, in units of the data's range from 0 to its edge."""
+CURVATURE = 7.0
+
+
+def noise_levels(steps: int) -> Tensor:
+    """σ of each step (steps,), falling: standard deviations of the noise on a clean picture, few high and many low ones."""
+    ends = torch.tensor([HIGHEST, LOWEST], dtype=torch.float64) ** (1 / CURVATURE)
+    return (torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64) ** CURVATURE).float()
+
+
+def schedule_levels(schedule: Any) -> Tensor:
+    """σ of each time (T,) of a schedule, rising: the noise's standard deviation where the picture is scaled to 1."""
+    kept = schedule.alphas_cumprod
+    return ((1 - kept) / kept).sqrt()
+
+
+def _times_of(levels: Tensor, schedule: Any) -> list[int]:
+    """The integer times whose noise is nearest, each once, falling."""
+    distances = (levels[:, None].log() - schedule_levels(schedule).log()).abs()
+    return sorted(set(distances.argmin(dim=1).tolist()), reverse=True)
+
+
 def _scheduler(sampler: str, schedule: Any) -> Any:
     if sampler != "dpm++":
         # Trailing: few steps begin at the last time, where there is nothing but noise, as the start is.
-        kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}[sampler]
+        kind = {"ddpm": DDPMScheduler, "ancestral": DDPMScheduler, "ddim": DDIMScheduler}[sampler]
         return kind.from_config(schedule.config, timestep_spacing="trailing")
     # Time steps even in log signal-to-noise: with the default, even in t, 20 steps of dpm++ reach 3/4 of a Gaussian's true
     # standard deviation; with these, 10 steps reach all of it. Thresholding at 1 clips the estimate of x_0 to the data's range,

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmr.labels import CLASSES
 from models.base import Generator
+from models.conditions import CHANNELS, Condition, encode, far_distances
 from models.config import Precision
 from models.data import Randoms
 from models.device import autocast, weights_cast_once
-from models.diffusion import Watch, draw_times_and_noise, seeded_noise
+from models.diffusion import Watch, draw_times_and_noise, noise_levels, seeded_noise
+from models.gaussian import GaussianDenoiser, GaussianSettings, Start, check_gaussian
 from models.guidance import guided
 from models.monai_networks import ControlNet, DiffusionModelUNet
 
 SOLVERS = ("euler", "midpoint", "heun", "dopri5")
+SAMPLERS = (*SOLVERS, "ancestral")
 
 TOLERANCE = 1e-4
 """Of a step of ``dopri5``, absolute and relative, on the root mean square over an image's pixels. On Gaussian flows, where the
@@ -48,8 +50,12 @@ class FlowNetwork:
     """Channels between the two convolutions that embed the mask for the ControlNet."""
     timesteps: int
     """Number of times in [0, 1] that the network is trained at, each with its embedding."""
+    condition: Condition = "one_hot"
+    gaussian: GaussianSettings | None = None
+    """The linear denoiser whose residual the network predicts; None: it predicts the velocity."""
 
     def __post_init__(self) -> None:
+        check_gaussian("fm", self.gaussian, self.condition, "residual" if self.gaussian else "velocity")
         if len(self.attention) != len(self.widths):
             raise ValueError(
                 f"fm.network: {len(self.widths)} widths but {len(self.attention)} attention flags; give one a level"
@@ -73,13 +79,14 @@ class FlowMatching(Generator):
     """
 
     Config = FlowNetwork
-    samplers = SOLVERS
+    samplers = SAMPLERS
 
     def __init__(self, config: FlowNetwork):
         super().__init__()
+        self.gaussian = GaussianDenoiser(config.gaussian, 1, config.gaussian.size) if config.gaussian else None
         shape: dict[str, Any] = {
             "spatial_dims": 2,
-            "in_channels": 1,
+            "in_channels": 3 if self.gaussian else 1,
             "channels": config.widths,
             "num_res_blocks": config.residual_blocks,
             "resblock_updown": True,
@@ -92,7 +99,7 @@ class FlowMatching(Generator):
         }
         self.unet = DiffusionModelUNet(out_channels=1, **shape)
         self.controlnet = ControlNet(
-            conditioning_embedding_in_channels=CLASSES,
+            conditioning_embedding_in_channels=CHANNELS[config.condition],
             # One width: each further one would halve the embedding, and it has to fit the image.
             conditioning_embedding_num_channels=(config.mask_embedding,),
             **shape,
@@ -101,9 +108,27 @@ class FlowMatching(Generator):
         self.config = config
         self.timesteps = config.timesteps
 
+    def fit_gaussian(self, images: Tensor, masks: Tensor) -> None:
+        if self.gaussian:
+            self.gaussian.fit(images, far_distances(encode(masks, self.config.condition)))
+
+    def _predict(self, x: Tensor, t: Tensor, masks: Tensor) -> tuple[Tensor, Start | None]:
+        """The velocity; or what the linear denoiser misses of the image, and the denoiser's estimate."""
+        channels, inputs, start = encode(masks, self.config.condition), x, None
+        if self.gaussian:
+            noise = (t + 1) / self.timesteps
+            signal = (1 - noise).clamp(min=0.5 / self.timesteps)  # none is left at the last time
+            start = self.gaussian.start(x, signal, noise, far_distances(channels))
+            inputs = torch.cat([x, start.picture, start.mean], dim=1)
+        encoder, bottleneck = self.controlnet(inputs, t, channels)
+        prediction = self.unet(inputs, t, down_block_additional_residuals=encoder, mid_block_additional_residual=bottleneck)
+        return prediction, start
+
     def _velocity(self, x: Tensor, t: Tensor, masks: Tensor) -> Tensor:
-        encoder, bottleneck = self.controlnet(x, t, masks)
-        return self.unet(x, t, down_block_additional_residuals=encoder, mid_block_additional_residual=bottleneck)
+        prediction, start = self._predict(x, t, masks)
+        if start is None:
+            return prediction
+        return (start.clean(prediction) - x) / ((t + 1) / self.timesteps).view(-1, 1, 1, 1)
 
     def _nearest(self, time: Tensor) -> Tensor:
         """The integer time that is nearest to a time in [0, 1] of the flow."""
@@ -116,7 +141,8 @@ class FlowMatching(Generator):
 
     def denoising_error(self, images: Tensor, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         x, target = path(images, noise, 1 - (t + 1) / self.timesteps)
-        return self._velocity(x, t, masks), target
+        prediction, start = self._predict(x, t, masks)
+        return prediction, start.residual(images) if start else target
 
     @torch.no_grad()
     def sample(
@@ -130,7 +156,7 @@ class FlowMatching(Generator):
         precision: Precision = "float32",
         watch: Watch | None = None,
     ) -> Tensor:
-        """As :meth:`Generator.sample`; for ``sampler`` and ``steps`` see :func:`integrate`.
+        """As :meth:`Generator.sample`; for ``sampler`` and ``steps`` see :func:`integrate`, or :func:`renoise` for ``ancestral``.
 
         ``dopri5`` solves image after image, so that the steps of one do not depend on its neighbours; ``watch`` is then told
         of each in turn.
@@ -142,6 +168,8 @@ class FlowMatching(Generator):
                 with autocast(x.device, precision):
                     return guided(lambda given: self._velocity(x, t, given), masks, guidance).float()
 
+            if sampler == "ancestral":
+                return renoise(velocity, noise, randoms, steps=steps, watch=watch)
             return integrate(velocity, noise, sampler=sampler, steps=steps, watch=watch)
 
         randoms = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -188,6 +216,35 @@ def integrate(
         elif sampler == "heun":
             slope = 0.5 * slope + 0.5 * velocity(x + width * slope, start + width)
         x = x + width * slope
+    if watch:
+        watch(1.0, lambda: x)
+    return x
+
+
+@torch.no_grad()
+def renoise(
+    velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, randoms: Randoms, *, steps: int, watch: Watch | None = None
+) -> Tensor:
+    """Goes from ``noise`` to the image by the levels of :func:`models.diffusion.noise_levels`, with fresh noise in each step.
+
+    A step predicts the image, and draws the picture of the next, lower level from what a DDPM's reverse process says of it:
+    Song et al. 2021, doi:10.48550/arXiv.2010.02502, at η = 1. Fresh noise mends what the network was unsure about.
+
+    Args:
+        velocity: as for :func:`integrate`.
+        randoms: one source an image, of the fresh noise.
+    """
+    levels = noise_levels(steps).tolist()
+    x = noise * (levels[0] / (1 + levels[0]))  # the picture's share of it is small
+    for level, following in pairwise([*levels, 0.0]):
+        time = torch.tensor(1 / (1 + level), device=x.device)
+        if watch:
+            watch(float(time), x.detach)
+        clean = x + (1 - time) * velocity(x, time)
+        left = (following / level) ** 2  # of the variance of the noise
+        mean = torch.lerp(clean, x * (1 + level), left)
+        fresh = seeded_noise(tuple(x.shape[1:]), randoms, x.device) if following else 0.0
+        x = (mean + following * (1 - left) ** 0.5 * fresh) / (1 + following)
     if watch:
         watch(1.0, lambda: x)
     return x

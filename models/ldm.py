@@ -12,10 +12,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.base import Generator
+from models.conditions import CHANNELS, Condition, encode, far_distances
 from models.config import Precision, ScheduleSettings
 from models.data import Randoms
 from models.device import autocast
-from models.diffusion import SAMPLERS, Watch, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.diffusion import (
+    SAMPLERS,
+    Watch,
+    denoise,
+    draw_times_and_noise,
+    noise_schedule,
+    noisy_and_target,
+    signal_and_noise,
+)
+from models.gaussian import GaussianDenoiser, GaussianSettings, Start, check_gaussian
 from models.guidance import guided
 from models.spade_unet import spade_unet
 from models.vqvae import VQVAE, VQVAENetwork
@@ -38,12 +48,16 @@ class LDMNetwork:
     schedule: ScheduleSettings
     autoencoder: VQVAENetwork | None = None
     """Taken from ``ldm.autoencoder.network``, so that a checkpoint is complete in itself."""
+    condition: Condition = "one_hot"
+    gaussian: GaussianSettings | None = None
+    """The linear denoiser of the latents whose residual is predicted; None with every other prediction."""
 
     def __post_init__(self) -> None:
         if len(self.attention) != len(self.widths):
             raise ValueError(
                 f"ldm.network: {len(self.widths)} widths but {len(self.attention)} attention flags; give one a level"
             )
+        check_gaussian("ldm", self.gaussian, self.condition, self.schedule.prediction)
 
 
 class LDM(Generator):
@@ -67,8 +81,13 @@ class LDM(Generator):
         self.factor = config.autoencoder.factor
         self.register_buffer("latent_mean", torch.zeros(self.channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(self.channels, 1, 1))
+        self.gaussian = (
+            GaussianDenoiser(config.gaussian, self.channels, config.gaussian.size // self.factor) if config.gaussian else None
+        )
         self.unet = spade_unet(
             self.channels,
+            2 * self.channels if self.gaussian else 0,
+            CHANNELS[config.condition],
             config.widths,
             config.residual_blocks,
             config.attention,
@@ -105,9 +124,21 @@ class LDM(Generator):
         with torch.no_grad():
             return (self.autoencoder.encode(images) - self.latent_mean) / self.latent_std
 
-    def _predict(self, noisy: Tensor, t: Tensor, masks: Tensor) -> Tensor:
-        masks = F.interpolate(masks, noisy.shape[-2:], mode="area")
-        return self.unet(torch.cat([noisy, masks], dim=1), t, masks)
+    @torch.no_grad()
+    def fit_gaussian(self, images: Tensor, masks: Tensor) -> None:
+        if self.gaussian:
+            latents = torch.cat([self.latents(block) for block in images.split(64)])
+            self.gaussian.fit(latents, far_distances(encode(masks, self.config.condition)))
+
+    def _predict(self, noisy: Tensor, t: Tensor, masks: Tensor) -> tuple[Tensor, Start | None]:
+        """The network's prediction, and the linear denoiser's estimate where that is what the prediction adds to."""
+        channels, start = encode(masks, self.config.condition), None
+        averaged = F.interpolate(channels, noisy.shape[-2:], mode="area")
+        inputs = [noisy, averaged]
+        if self.gaussian:
+            start = self.gaussian.start(noisy, *signal_and_noise(self.schedule, t), far_distances(channels))
+            inputs += [start.picture, start.mean]
+        return self.unet(torch.cat(inputs, dim=1), t, averaged), start
 
     def loss(self, images: Tensor, masks: Tensor, randoms: Randoms) -> Tensor:
         t, noise = draw_times_and_noise(self.noise_shape(images.shape[-1]), self.timesteps, randoms, images.device)
@@ -115,8 +146,10 @@ class LDM(Generator):
         return F.mse_loss(prediction.float(), target)
 
     def denoising_error(self, images: Tensor, masks: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        noisy, target = noisy_and_target(self.schedule, self.latents(images), noise, t)
-        return self._predict(noisy, t, masks), target
+        latents = self.latents(images)
+        noisy, target = noisy_and_target(self.schedule, latents, noise, t)
+        prediction, start = self._predict(noisy, t, masks)
+        return prediction, start.residual(latents) if start else target
 
     @torch.no_grad()
     def sample(
@@ -133,8 +166,12 @@ class LDM(Generator):
         device = masks.device
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
+            def estimate(given: Tensor) -> Tensor:
+                prediction, start = self._predict(x, t, given)
+                return start.clean(prediction) if start else prediction
+
             with autocast(device, precision):
-                return guided(lambda given: self._predict(x, t, given), masks, guidance)
+                return guided(estimate, masks, guidance)
 
         def images(latents: Tensor) -> Tensor:
             with autocast(device, precision):

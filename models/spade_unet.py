@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmr.labels import CLASSES
 from models.monai_networks import SPADEDiffResBlock, SPADEDiffusionModelUNet
 
 
@@ -19,24 +18,26 @@ class SPADE(nn.Module):
     not how much of it there is, and a mask that is the same everywhere (as where none is given) becomes noise at the borders.
     """
 
-    def __init__(self, channels: int, groups: int, hidden: int):
+    def __init__(self, channels: int, conditions: int, groups: int, hidden: int):
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6, affine=False)
         # What lies beyond the border is what lies at it, not "no class at all".
         self.read = nn.Sequential(
-            nn.Conv2d(CLASSES, hidden, 3, padding=1, padding_mode="replicate"),
+            nn.Conv2d(conditions, hidden, 3, padding=1, padding_mode="replicate"),
             nn.ReLU(),
             nn.Conv2d(hidden, 2 * channels, 3, padding=1, padding_mode="replicate"),
         )
 
     def forward(self, x: Tensor, masks: Tensor) -> Tensor:
-        """Features (B, C, h, w) under masks (B, 4, H, W), which are averaged down to h × w."""
+        """Features (B, C, h, w) under a mask's channels (B, conditions, H, W), which are averaged down to h × w."""
         scale, shift = self.read(F.interpolate(masks, x.shape[-2:], mode="area")).chunk(2, dim=1)
         return self.norm(x) * (1 + scale) + shift
 
 
 def spade_unet(
     channels: int,
+    extra: int,
+    conditions: int,
     widths: tuple[int, ...],
     residual_blocks: int,
     attention: tuple[bool, ...],
@@ -44,18 +45,21 @@ def spade_unet(
     norm_groups: int,
     spade_channels: int,
 ) -> SPADEDiffusionModelUNet:
-    """A UNet called with (x and mask (B, channels + 4, h, w), t (B,), mask (B, 4, h, w)); returns (B, channels, h, w).
+    """A UNet called with (x, extra and mask (B, channels + extra + conditions, h, w), t (B,), mask (B, conditions, h, w)).
+
+    It returns (B, channels, h, w).
 
     Args:
+        extra: further channels beside x and the mask's ``conditions``.
         widths: of each level, finest first; each further level halves the grid.
         attention: one flag a level; between encoder and decoder there always is attention.
         spade_channels: between the mask and the scale and shift that SPADE reads off it.
     """
     unet = SPADEDiffusionModelUNet(
         spatial_dims=2,
-        in_channels=channels + CLASSES,
+        in_channels=channels + extra + conditions,
         out_channels=channels,
-        label_nc=CLASSES,
+        label_nc=conditions,
         channels=widths,
         num_res_blocks=residual_blocks,
         attention_levels=attention,
@@ -64,6 +68,6 @@ def spade_unet(
     )
     blocks: list[Any] = [module for module in unet.modules() if isinstance(module, SPADEDiffResBlock)]
     for block in blocks:
-        block.norm1 = SPADE(block.channels, norm_groups, spade_channels)
-        block.norm2 = SPADE(block.out_channels, norm_groups, spade_channels)
+        block.norm1 = SPADE(block.channels, conditions, norm_groups, spade_channels)
+        block.norm2 = SPADE(block.out_channels, conditions, norm_groups, spade_channels)
     return unet

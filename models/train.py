@@ -22,6 +22,8 @@ from models.checkpoint import load_state, save_state
 from models.config import TrainSettings
 from models.data import Randoms, SliceBatches, step_randoms, step_seed
 from models.device import autocast, memory_advice
+from models.optimisers import Muon
+from models.optimisers import optimiser as make_optimiser
 from models.parallel import SharedLoss, Team
 
 Loss = Callable[[Tensor | None, Tensor, Randoms], Tensor]
@@ -101,7 +103,7 @@ def train(
     validation_steps = (
         {math.ceil(total * k / settings.validations) for k in range(1, settings.validations + 1)} if validate else set()
     )
-    optimiser = _optimiser(network, settings)
+    optimiser = make_optimiser(network, settings)
     average = copy.deepcopy(network).eval().requires_grad_(False) if settings.ema else network
 
     result, start = Trained({}), 0
@@ -209,13 +211,6 @@ def ema_decay(decay: float, step: int) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser]
-    trained = [p for p in network.parameters() if p.requires_grad]
-    # Fused: one pass over weights, gradient and moments instead of a dozen, which for the LDM were a third of a step on a CPU.
-    return kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-
-
 @torch.no_grad()
 def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     kept: list[Tensor] = list(average.parameters())
@@ -240,7 +235,7 @@ def _copy_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _snapshot(
-    result: Trained, step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+    result: Trained, step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer | Muon
 ) -> dict[str, Any]:
     return {
         "step": step,
@@ -254,7 +249,7 @@ def _snapshot(
 
 
 def _restore(
-    saved: Mapping[str, Any], network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+    saved: Mapping[str, Any], network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer | Muon
 ) -> tuple[Trained, int]:
     network.load_state_dict(saved["network"])
     average.load_state_dict(saved["average"])

@@ -3,6 +3,7 @@
 The checkpoint kept is the one whose images follow their masks best, as a segmenter trained on real scans reads them.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mlops.settings import GeneratorsSettings, generator_config, load_params, se
 from models.base import Generator
 from models.checkpoint import load_network
 from models.config import AugmentSettings, CheckSettings, GeneratorTrainSettings
-from models.data import Randoms, SliceBatches, one_hot
+from models.data import Randoms, SliceBatches, one_hot, step_randoms
 from models.device import pick_device
 from models.guidance import drop_masks
 from models.registry import generator_class
@@ -26,6 +27,9 @@ from pipelines.pictures import save_drawn
 from pipelines.sampling import image_seeds, run_key
 from pipelines.stage import run
 from pipelines.training import Job, train_stage
+
+BEFORE_TRAINING = 1 << 31
+"""Number of the first step whose random numbers no training draws."""
 
 
 def main(name: str) -> None:
@@ -62,12 +66,25 @@ def job(name: str) -> Job:
 
 
 def build(name: str, config: Any, training: SliceStore) -> Generator:
-    """The untrained generator; one of latents has its trained autoencoder, and the scale of the training slices' latents."""
+    """The generator before its training: with its trained autoencoder, if it draws latents, and with its linear denoiser fitted
+    to augmented training slices, if it has one."""
     network: Generator = generator_class(name)(config)
     if (trained := getattr(config, "autoencoder", None)) is not None:
         images = torch.from_numpy(np.array(training.images, np.float32))[:, None]
         network.adopt(_autoencoder(_folder(name), trained), images)
+    if (gaussian := getattr(config, "gaussian", None)) is not None:
+        network.fit_gaussian(*_augmented(training, gaussian.slices))
     return network
+
+
+def _augmented(training: SliceStore, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """``count`` augmented slices (N, 1, S, S) and their one-hot masks; every training slice is drawn about equally often."""
+    seed, augment = section("seed", int), section("augment", AugmentSettings)
+    batches = SliceBatches(training.images, training.masks, batch=64, augment=augment, seed=seed)
+    steps = range(math.ceil(count / batches.batch))
+    drawn = [batches(step, step_randoms(seed, BEFORE_TRAINING + step, batches.batch)) for step in steps]
+    images = torch.cat([images for images, _ in drawn if images is not None])
+    return images[:count], torch.cat([masks for _, masks in drawn])[:count]
 
 
 def loss_of(network: Generator, settings: GeneratorTrainSettings) -> Loss:
