@@ -156,7 +156,7 @@ class FlowMatching(Generator):
         precision: Precision = "float32",
         watch: Watch | None = None,
     ) -> Tensor:
-        """As :meth:`Generator.sample`; for ``sampler`` and ``steps`` see :func:`integrate`, or :func:`renoise` for ``ancestral``.
+        """As :meth:`Generator.sample`; for ``sampler`` and ``steps`` see :func:`integrate` (``ancestral``: :func:`renoise`).
 
         ``dopri5`` solves image after image, so that the steps of one do not depend on its neighbours; ``watch`` is then told
         of each in turn.

@@ -61,7 +61,7 @@ def where(folder: Path, number: int) -> str:
 
 
 def endless_on(lost: str, folder: Path, number: int) -> tuple[int, str]:
-    """Marks its beginning; on the node ``lost`` it does not end within the test, so that node surely has a part when it is killed."""
+    """Marks its beginning; on the node ``lost`` it never ends, so that node surely has a part when it is killed."""
     node = ray.get_runtime_context().get_node_id()
     (folder / f"{number}-{node}").touch()
     time.sleep(600 if node == lost else 0.2)
