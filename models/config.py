@@ -32,6 +32,9 @@ class TrainSettings:
     precision: Precision
     validations: int
     """How often, evenly spread over the training, the network is validated and may become the best checkpoint."""
+    keep: Literal["best", "last"]
+    """Which weights remain where there is a validation: those with the best score, or the last ones. Under a cosine schedule the
+    last are the best trained, and no choice among few scored images says more."""
     checkpoint_seconds: float
     """Least time between two states written for resuming."""
 

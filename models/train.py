@@ -53,7 +53,8 @@ class Entry:
 
 @dataclass
 class Trained:
-    """What a training ends with: the best weights where there was a validation, else the last."""
+    """What a training ends with: the weights that ``settings.keep`` names, with their step and score; the last ones where nothing
+    was validated."""
 
     weights: dict[str, Tensor]
     history: list[Entry] = field(default_factory=list)
@@ -144,7 +145,7 @@ def train(
                 )
             scored = validate if team.leads and done in validation_steps else None
             score = _validate(scored, average, seed, done) if scored else math.nan
-            if score > result.best_score:
+            if score > result.best_score or (settings.keep == "last" and scored):
                 result.best_step, result.best_score, result.weights = done, score, _copy_of(average)
             entry = Entry(done, step // batches.steps_per_epoch, mean, score, rate, round(result.seconds, 3))
             result.history.append(entry)

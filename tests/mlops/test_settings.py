@@ -52,7 +52,7 @@ def test_reading_settings_brings_no_torch() -> None:
         ("ddpm.train.batch", True, "ddpm.train.batch: found true, expected integer"),
         ("ddpm.train.batch", 2.0, "ddpm.train.batch: found 2.0, expected integer"),
         ("ddpm.train.learning_rate", "1e-4", 'ddpm.train.learning_rate: found "1e-4", expected number'),
-        ("ddpm.train.optimiser", "adamm", "ddpm.train.optimiser: found \"adamm\", expected 'adam' or 'adamw'"),
+        ("ddpm.train.optimiser", "adamm", "ddpm.train.optimiser: found \"adamm\", expected 'adam', 'adamw' or 'muon'"),
         ("augment.flip", "no", 'augment.flip: found "no", expected boolean'),
         ("masks.network.widths", 64, "masks.network.widths: found 64, expected list"),
         ("masks.network.kind", "distance", "masks.network.kind: found \"distance\", expected 'one_hot' or 'distances'"),

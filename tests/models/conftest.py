@@ -23,6 +23,7 @@ SETTINGS = {
     "ema": 0.99,
     "precision": "float32",
     "validations": 2,
+    "keep": "best",
     "checkpoint_seconds": 0.0,
 }
 

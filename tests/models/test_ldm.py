@@ -95,7 +95,7 @@ def test_settings_that_fit_no_network_are_refused():
 def test_a_constant_mask_gives_a_constant_scale_and_shift(shares):
     """Up to the border, and whether it is of one class, of several, or of none."""
     torch.manual_seed(0)
-    layer = SPADE(8, 4, 6)
+    layer = SPADE(8, 4, 4, 6)
     x, mask = torch.randn(2, 8, 5, 5), torch.tensor(shares).view(1, 4, 1, 1)
     scale, shift = layer.read(mask).chunk(2, dim=1)
     assert torch.allclose(layer(x, mask.expand(2, 4, 20, 20)), F.group_norm(x, 4) * (1 + scale) + shift, atol=1e-5)
@@ -111,7 +111,7 @@ def test_monais_own_layer_makes_noise_of_it():
 
 def test_scale_and_shift_follow_the_mask():
     torch.manual_seed(0)
-    layer, x = SPADE(8, 4, 6), torch.randn(1, 8, 6, 6)
+    layer, x = SPADE(8, 4, 4, 6), torch.randn(1, 8, 6, 6)
     masks = [one_hot(torch.full((1, 6, 6), label)) for label in (0, 1)]
     mixed = torch.cat([masks[0][..., :3], masks[1][..., 3:]], dim=-1)
     outer = [layer(x, mask) for mask in masks]
