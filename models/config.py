@@ -32,7 +32,7 @@ class TrainSettings:
     validations: int
     """How often, evenly spread over the training, the network is validated and may become the best checkpoint."""
     checkpoint_seconds: float
-    """Least time between two states written for resuming."""
+    """Seconds from one saved state to the next; the state is saved after the first step at which they have passed."""
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_steps is None:
