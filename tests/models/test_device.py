@@ -1,7 +1,10 @@
-"""Mixed precision."""
+"""Precision: exact float32, and mixed precision."""
 
 import contextlib
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,3 +62,20 @@ def test_weights_that_changed_are_cast_anew(drawing):
         for parameter in network.parameters():
             parameter.mul_(1.5)
     assert not torch.equal(draw(), before)
+
+
+@pytest.mark.parametrize("module", ["models.checkpoint", "evaluation.networks.inception"])
+def test_float32_is_exact_wherever_networks_run(module):
+    """TF32 is off for the products and convolutions of a GPU, by the new switches and the old ones."""
+    code = f"""
+import {module}, torch, warnings
+warnings.simplefilter("error")
+backends = torch.backends
+print(backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision, torch.get_float32_matmul_precision())
+print(backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32)
+with backends.cudnn.flags(enabled=True, allow_tf32=False):
+    pass
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.split() == ["ieee", "ieee", "highest", "False", "False"]
