@@ -127,5 +127,5 @@ class ImageSamplingSettings(SamplingSettings):
     """How images are drawn for masks."""
 
     guidance: float
-    """Scale of classifier-free guidance on the mask; 1: off. Others need a training with ``mask_drop`` above 0, and two
-    network passes where 1 needs one."""
+    """Scale of classifier-free guidance on the mask; 1: off. Others need a training with ``mask_drop`` above 0, and each image
+    passes through the network twice a step."""

@@ -86,7 +86,7 @@ class DDPM(Generator):
     ) -> Tensor:
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with autocast(masks.device, precision):
-                return guided(lambda given: self._predict(x, t, given), masks, guidance)
+                return guided(self._predict, x, t, masks, guidance)
 
         shape = self.noise_shape(masks.shape[-1])
         images = denoise(predict, shape, seeds, self.schedule, sampler=sampler, steps=steps, device=masks.device, watch=watch)

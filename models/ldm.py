@@ -134,7 +134,7 @@ class LDM(Generator):
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             with autocast(device, precision):
-                return guided(lambda given: self._predict(x, t, given), masks, guidance)
+                return guided(self._predict, x, t, masks, guidance)
 
         def images(latents: Tensor) -> Tensor:
             with autocast(device, precision):
