@@ -42,9 +42,10 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def weights_cast_once(device: torch.device) -> AbstractContextManager:
-    """Keeps the weights that :func:`autocast` has cast from one network pass inside to the next; the weights must not change.
+    """Within it, :func:`autocast` casts each weight once for all network passes; the weights must not change.
 
-    PyTorch drops them when the outermost mixed precision ends, so this is one, which itself changes no precision.
+    PyTorch keeps the cast weights until the outermost autocast ends, so this is one, which itself changes no precision. It
+    keeps those of parameters that require a gradient only, under ``torch.no_grad`` too: do not freeze a network for speed.
     """
     return torch.autocast(device.type, enabled=False)
 

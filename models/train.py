@@ -21,7 +21,7 @@ from tqdm import tqdm
 from models.checkpoint import load_state, save_state
 from models.config import TrainSettings
 from models.data import Randoms, SliceBatches, step_randoms, step_seed
-from models.device import autocast, memory_advice
+from models.device import autocast, memory_advice, weights_cast_once
 from models.parallel import Pauses, SharedLoss, Team
 
 Loss = Callable[[Tensor | None, Tensor, Randoms], Tensor]
@@ -105,7 +105,7 @@ def train(
         {math.ceil(total * k / settings.validations) for k in range(1, settings.validations + 1)} if validate else set()
     )
     optimiser = _optimiser(network, settings)
-    average = copy.deepcopy(network).eval().requires_grad_(False) if settings.ema else network
+    average = copy.deepcopy(network).eval() if settings.ema else network
 
     result, start, running, counted = Trained({}), 0, torch.zeros((), device=device), 0
     if (saved := load_state(state)) is not None:
@@ -232,7 +232,7 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float) -> Non
 def _validate(validate: Callable[[Any], float], network: nn.Module, seed: int, step: int) -> float:
     was_training = network.training
     network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), weights_cast_once(next(network.parameters()).device):
         torch.manual_seed(step_seed(seed, step))
         score = validate(network)
     network.train(was_training)
