@@ -116,6 +116,7 @@ def train(
     team.agree(f"the step to go on from, by {state}", start)
     shared = SharedLoss(network, loss, team)
     clock, seconds_before = time.monotonic(), result.seconds
+    too_large = f"{label.split('/')[0]}.train.micro_batch", settings.micro_batch or batches.batch
     pauses = Pauses(team, start, settings.checkpoint_seconds, deadline)
 
     steps = range(start, total)
@@ -128,7 +129,7 @@ def train(
             group["lr"] = rate
 
         optimiser.zero_grad(set_to_none=True)
-        with memory_advice(f"{label.split('/')[0]}.train.micro_batch", settings.micro_batch or batches.batch):
+        with memory_advice(*too_large):
             value = _backward(shared, team, batches, step, step_randoms(seed, step, batches.batch), settings, device)
         if settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
@@ -143,7 +144,8 @@ def train(
             mean = (team.total(running) / counted).item()
             _check_finite(mean, network, settings, state, f"{label}: step {done} of {total}")
             scored = validate if team.leads and done in validation_steps else None
-            score = _validate(scored, average, seed, done) if scored else math.nan
+            with memory_advice(*too_large):
+                score = _validate(scored, average, seed, done) if scored else math.nan
             if score > result.best_score:
                 result.best_step, result.best_score, result.weights = done, score, _copy_of(average)
             entry = Entry(done, step // batches.steps_per_epoch, mean, score, rate, round(result.seconds, 3))
