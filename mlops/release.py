@@ -27,7 +27,8 @@ _TRAINED_WITH = ("network", "autoencoder", "train", "augment", "validation", "se
 _TEXTS = {  # settings whose values are words; all others are numbers and switches
     *("profile", "based_on", "reader", "datasets", "names", "train_on", "sources", "setups", "with_real", "real_at_size_of"),
     *("networks", "experiment", "use", "compare", "at_most", "at_least", "kind", "prediction", "optimiser", "schedule"),
-    *("precision", "sampler", "metric", "objectives", "choices", "segmenter", "autoencoder", "other_limits", "condition", "keep"),
+    *("precision", "sampler", "metric", "objectives", "choices", "segmenter", "autoencoder", "other_limits", "condition"),
+    "keep",
 }
 _WORD = re.compile(r"[A-Za-z0-9][\w.+-]{0,127}")
 _SENTENCE = re.compile(r"[\w ,.;:'’()&+-]{1,400}")  # without slashes and @, so that no path, address or URL fits

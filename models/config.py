@@ -33,10 +33,10 @@ class TrainSettings:
     validations: int
     """How often, evenly spread over the training, the network is validated and may become the best checkpoint."""
     keep: Literal["best", "last"]
-    """Which weights remain where there is a validation: those with the best score, or the last ones. Under a cosine schedule the
-    last are the best trained, and no choice among few scored images says more."""
+    """Which weights remain where there is a validation: those with the best score, or the last ones, which under a cosine
+    schedule are the best trained. A score of few images is a weak reason to take others."""
     checkpoint_seconds: float
-    """Least time between two states written for resuming."""
+    """Seconds from one saved state to the next; the state is saved after the first step at which they have passed."""
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_steps is None:
@@ -132,5 +132,5 @@ class ImageSamplingSettings(SamplingSettings):
     """How images are drawn for masks."""
 
     guidance: float
-    """Scale of classifier-free guidance on the mask; 1: off. Others need a training with ``mask_drop`` above 0, and two
-    network passes where 1 needs one."""
+    """Scale of classifier-free guidance on the mask; 1: off. Others need a training with ``mask_drop`` above 0, and each image
+    passes through the network twice a step."""

@@ -91,6 +91,11 @@ class DDPM(Generator):
             inputs += [start.picture, start.mean]
         return self.unet(torch.cat(inputs, dim=1), t).sample, start
 
+    def _estimate(self, noisy: Tensor, t: Tensor, masks: Tensor) -> Tensor:
+        """What the schedule's samplers take: noise, v or the clean picture."""
+        prediction, start = self._predict(noisy, t, masks)
+        return start.clean(prediction) if start else prediction
+
     def loss(self, images: Tensor, masks: Tensor, randoms: Randoms) -> Tensor:
         t, noise = draw_times_and_noise(tuple(images.shape[1:]), self.timesteps, randoms, images.device)
         prediction, target = self.denoising_error(images, masks, t, noise)
@@ -114,12 +119,8 @@ class DDPM(Generator):
         watch: Watch | None = None,
     ) -> Tensor:
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            def estimate(given: Tensor) -> Tensor:
-                prediction, start = self._predict(x, t, given)
-                return start.clean(prediction) if start else prediction
-
             with autocast(masks.device, precision):
-                return guided(estimate, masks, guidance)
+                return guided(self._estimate, x, t, masks, guidance)
 
         shape = self.noise_shape(masks.shape[-1])
         images = denoise(predict, shape, seeds, self.schedule, sampler=sampler, steps=steps, device=masks.device, watch=watch)

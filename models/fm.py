@@ -166,7 +166,7 @@ class FlowMatching(Generator):
             def velocity(x: Tensor, time: Tensor) -> Tensor:
                 t = self._nearest(time).expand(len(x))
                 with autocast(x.device, precision):
-                    return guided(lambda given: self._velocity(x, t, given), masks, guidance).float()
+                    return guided(self._velocity, x, t, masks, guidance).float()
 
             if sampler == "ancestral":
                 return renoise(velocity, noise, randoms, steps=steps, watch=watch)

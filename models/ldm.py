@@ -140,6 +140,11 @@ class LDM(Generator):
             inputs += [start.picture, start.mean]
         return self.unet(torch.cat(inputs, dim=1), t, averaged), start
 
+    def _estimate(self, noisy: Tensor, t: Tensor, masks: Tensor) -> Tensor:
+        """What the schedule's samplers take: noise, v or the clean picture."""
+        prediction, start = self._predict(noisy, t, masks)
+        return start.clean(prediction) if start else prediction
+
     def loss(self, images: Tensor, masks: Tensor, randoms: Randoms) -> Tensor:
         t, noise = draw_times_and_noise(self.noise_shape(images.shape[-1]), self.timesteps, randoms, images.device)
         prediction, target = self.denoising_error(images, masks, t, noise)
@@ -166,12 +171,8 @@ class LDM(Generator):
         device = masks.device
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            def estimate(given: Tensor) -> Tensor:
-                prediction, start = self._predict(x, t, given)
-                return start.clean(prediction) if start else prediction
-
             with autocast(device, precision):
-                return guided(estimate, masks, guidance)
+                return guided(self._estimate, x, t, masks, guidance)
 
         def images(latents: Tensor) -> Tensor:
             with autocast(device, precision):

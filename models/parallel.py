@@ -4,16 +4,19 @@ The batch is the same whatever their number, each image has random numbers of it
 result is that of one process but for rounding.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cmr.errors import DataError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ class Team:
             distributed.all_reduce(value)
         return value
 
+    def leaders(self, value: T) -> T:
+        """The leader's value, in every process."""
+        told: list[Any] = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(told, src=0)
+        return told[0]
+
     def agree(self, what: str, value: int) -> None:
         """Raises :class:`DataError`, in every process, unless all have the same value."""
         if self.size == 1:
@@ -75,6 +85,51 @@ class Team:
                 f"The processes of a training disagree about {what}: {found}. All nodes must see the same project folder "
                 "(docs/cluster.md)."
             )
+
+
+class Pauses:
+    """Decides after which steps a training saves its state and when it stops. The leader's clock decides for all processes.
+
+    One process reads its clock after every step. Several processes communicate only after steps that they agree on: each time
+    the leader also names the next such step. It lies a quarter of the way, at the pace so far, to the next save or to the
+    deadline, so the steps may become up to four times slower before the processes notice too late.
+
+    Args:
+        done: steps done before.
+        every: seconds from one saved state to the next.
+        deadline: a time of ``time.monotonic``. Both are read in the leader only.
+    """
+
+    def __init__(self, team: Team, done: int, every: float, deadline: float):
+        self._team, self._every, self._deadline = team, every, deadline
+        self._next: float = done + 1
+        self._looked, self._looked_at = done, time.monotonic()
+        self._saved_at = self._looked_at
+
+    def saved(self) -> None:
+        """The leader has just saved the state."""
+        self._saved_at = time.monotonic()
+
+    def after(self, done: int) -> Literal["save", "stop"] | None:
+        """What the training has to do after this step: save its state; save it and stop; or nothing. All processes call it."""
+        if done < self._next:
+            return None
+        pause, self._next = self._team.leaders(self._judge(done))
+        return pause
+
+    def _judge(self, done: int) -> tuple[Literal["save", "stop"] | None, float]:
+        """The answer of this process's clock, and the step after which to ask again."""
+        now = time.monotonic()
+        pace = (now - self._looked_at) / (done - self._looked)
+        self._looked, self._looked_at = done, now
+        if now >= self._deadline:
+            return "stop", done + 1
+        if now - self._saved_at >= self._every:
+            return "save", done + 1
+        if self._team.size == 1:
+            return None, done + 1
+        left = min(self._deadline, self._saved_at + self._every) - now
+        return None, done + max(1, left / 4 / pace if pace > 0 else 1)
 
 
 class SharedLoss:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cmr.labels import CLASSES
 from models.config import Precision
-from models.device import autocast
+from models.device import autocast, weights_cast_once
 from models.monai_networks import DiceCELoss, DynUNet
 
 
@@ -63,8 +63,9 @@ def predict(
     network.eval()
     device = next(network.parameters()).device
     labels = []
-    for start in range(0, len(images), batch):
-        block = torch.from_numpy(np.ascontiguousarray(images[start : start + batch], dtype=np.float32))[:, None].to(device)
-        with autocast(device, precision):
-            labels.append(network(block).argmax(dim=1).to(torch.uint8).cpu().numpy())
+    with weights_cast_once(device):
+        for start in range(0, len(images), batch):
+            block = torch.from_numpy(np.ascontiguousarray(images[start : start + batch], dtype=np.float32))[:, None].to(device)
+            with autocast(device, precision):
+                labels.append(network(block).argmax(dim=1).to(torch.uint8).cpu().numpy())
     return np.concatenate(labels) if labels else np.zeros(images.shape, np.uint8)

@@ -1,5 +1,9 @@
 """A diffusion UNet whose decoder is normalised by the mask: MONAI's, with another SPADE layer.
 
+Only the residual blocks of the decoder have SPADE, as in MONAI and in the image generator of Park et al. The encoder and the
+middle block have plain group normalisation; they see the mask because it is concatenated with the input. The paper says
+"SPADE-based conditioning" and not in which blocks; its authors' code has SPADE in all of them, which is not copied here.
+
 Park et al. 2019, "Semantic image synthesis with spatially-adaptive normalization", doi:10.48550/arXiv.1903.07291.
 """
 

@@ -1,9 +1,9 @@
-"""The one training loop: mask model, generators and segmenter all pass through it. Read it from top to bottom.
+"""The training loop. It trains every network: mask models, autoencoder, generators and segmenter.
 
-Whatever is random at a step (batch, augmentation, time, noise, dropout) is drawn from seeds made of the run's seed and the
-step's number, what concerns one image from a seed of its own. A run that was killed and resumed therefore ends, on a CPU, with
-exactly the weights of one that was not; and several processes (see :mod:`models.parallel`) end with those of one, but for
-rounding.
+All random numbers of a step (batch, augmentation, time, noise, dropout) come from seeds that are computed from the run's seed
+and the number of the step; each image has a seed of its own. The state that is saved for resuming holds all the rest, the mean
+loss of the epoch under way included. So a run that is killed and resumed has, on a CPU, exactly the weights and the losses of
+a run that is not killed. A run by several processes (see :mod:`models.parallel`) has those of one process up to rounding.
 """
 
 import copy
@@ -21,22 +21,22 @@ from tqdm import tqdm
 from models.checkpoint import load_state, save_state
 from models.config import TrainSettings
 from models.data import Randoms, SliceBatches, step_randoms, step_seed
-from models.device import autocast, memory_advice
+from models.device import autocast, memory_advice, weights_cast_once
 from models.optimisers import Muon
 from models.optimisers import optimiser as make_optimiser
-from models.parallel import SharedLoss, Team
+from models.parallel import Pauses, SharedLoss, Team
 
 Loss = Callable[[Tensor | None, Tensor, Randoms], Tensor]
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss became infinite or not a number; the last state before that is kept."""
+    """The loss or a weight is infinite or not a number; the last state saved before that is kept."""
 
     lasting = True  # whoever begins such a training anew finds the same
 
 
 class OutOfTimeError(RuntimeError):
-    """A training's deadline came before its end; its state is written, and the same call goes on from there."""
+    """The deadline of a training came before its end. Its state is saved, and the same call goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Entry:
 
 @dataclass
 class Trained:
-    """What a training ends with: the weights that ``settings.keep`` names, with their step and score; the last ones where nothing
-    was validated."""
+    """What a training ends with: the weights that ``settings.keep`` names, or the last ones where nothing was validated."""
 
     weights: dict[str, Tensor]
     history: list[Entry] = field(default_factory=list)
@@ -78,25 +77,28 @@ def train(
 ) -> Trained:
     """Trains a network in place and returns the weights to keep.
 
-    Where this process is one of a ``torch.distributed`` group, all of them train the one network; the leader alone validates,
-    writes the state and is asked ``on_epoch``, and what it returns counts.
+    In a ``torch.distributed`` group all processes train one network. Only the leader validates, saves the state and calls
+    ``on_epoch``; use the leader's return value.
 
     Args:
-        network: already on its device.
+        network: the network, already on its device.
         loss: maps (images or None, one-hot masks, one random source an image) to a scalar, the mean over the images.
-        batches: where batches come from.
-        settings: the training block of the network.
-        seed: of everything random.
-        state: file for resuming; read if it is there, removed by the caller when the result is safe.
-        validate: scores the network as it would be kept, higher is better; the best scored weights are kept.
-        on_epoch: is told each entry of the history as it is made.
-        deadline: on the clock of ``time.monotonic``. After the step during which it passes, the state is written; the entry
-            of the history in whose midst that falls then tells of the steps after it alone.
-        label: names the network, as in ``params.yaml``, with what it is trained on behind a slash.
+        batches: maps the number of a step to its batch.
+        settings: the ``train`` block of the network's settings.
+        seed: the seed of all random numbers of the training.
+        state: the file of the state. If it exists, the training goes on from it. The state is saved after a step when
+            ``settings.checkpoint_seconds`` have passed since the last time. The caller removes the file after it has stored
+            the result.
+        validate: maps the network, with averaged weights if ``settings.ema`` is set, to a score; higher is better. The
+            weights with the best score are returned; without ``validate``, the last weights.
+        on_epoch: is called with each entry of the history.
+        deadline: a time of the leader's ``time.monotonic``. When it has passed at the end of a step, the training saves its
+            state and stops.
+        label: the name of the network in ``params.yaml``; after a slash, the data that it is trained on.
 
     Raises:
-        DataError: the memory does not suffice; names the parameter to lower.
-        TrainingDivergedError: when the loss is not finite.
+        DataError: the memory does not suffice; the message names the parameter to lower.
+        TrainingDivergedError: the loss or a weight is not finite. No such state is ever saved.
         OutOfTimeError: the deadline has passed.
     """
     device, team = next(network.parameters()).device, Team.mine()
@@ -105,15 +107,19 @@ def train(
         {math.ceil(total * k / settings.validations) for k in range(1, settings.validations + 1)} if validate else set()
     )
     optimiser = make_optimiser(network, settings)
-    average = copy.deepcopy(network).eval().requires_grad_(False) if settings.ema else network
+    average = copy.deepcopy(network).eval() if settings.ema else network
 
-    result, start = Trained({}), 0
+    result, start, running, counted = Trained({}), 0, torch.zeros((), device=device), 0
     if (saved := load_state(state)) is not None:
         result, start = _restore(saved, network, average, optimiser)
+        counted = saved["epoch"]["steps"]
+        if team.leads:  # the saved loss is the sum over all processes
+            running += saved["epoch"]["loss"].to(device)
     team.agree(f"the step to go on from, by {state}", start)
     shared = SharedLoss(network, loss, team)
-    clock, saved_at, seconds_before = time.monotonic(), time.monotonic(), result.seconds
-    running, counted = torch.zeros((), device=device), 0
+    clock, seconds_before = time.monotonic(), result.seconds
+    too_large = f"{label.split('/')[0]}.train.micro_batch", settings.micro_batch or batches.batch
+    pauses = Pauses(team, start, settings.checkpoint_seconds, deadline)
 
     steps = range(start, total)
     bar = tqdm(steps, label, total, initial=start, unit="step", mininterval=2, dynamic_ncols=True, disable=not team.leads)
@@ -125,7 +131,7 @@ def train(
             group["lr"] = rate
 
         optimiser.zero_grad(set_to_none=True)
-        with memory_advice(f"{label.split('/')[0]}.train.micro_batch", settings.micro_batch or batches.batch):
+        with memory_advice(*too_large):
             value = _backward(shared, team, batches, step, step_randoms(seed, step, batches.batch), settings, device)
         if settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
@@ -138,13 +144,10 @@ def train(
         result.seconds = seconds_before + time.monotonic() - clock
         if done % batches.steps_per_epoch == 0 or done in validation_steps or done == total:
             mean = (team.total(running) / counted).item()
-            if not math.isfinite(mean):
-                raise TrainingDivergedError(
-                    f"{label}: the loss is {mean} at step {done} of {total}. The last good state is {state}; "
-                    f"lower 'train.learning_rate' (now {settings.learning_rate}) or set 'train.gradient_clip'."
-                )
+            _check_finite(mean, network, settings, state, f"{label}: step {done} of {total}")
             scored = validate if team.leads and done in validation_steps else None
-            score = _validate(scored, average, seed, done) if scored else math.nan
+            with memory_advice(*too_large):
+                score = _validate(scored, average, seed, done) if scored else math.nan
             if score > result.best_score or (settings.keep == "last" and scored):
                 result.best_step, result.best_score, result.weights = done, score, _copy_of(average)
             entry = Entry(done, step // batches.steps_per_epoch, mean, score, rate, round(result.seconds, 3))
@@ -153,12 +156,14 @@ def train(
             bar.set_postfix_str(f"loss {mean:.4f}" + (f", best score {result.best_score:.3f}" if result.weights else ""))
             if on_epoch and team.leads:
                 on_epoch(entry)
-            if team.leads and time.monotonic() - saved_at >= settings.checkpoint_seconds and done < total:
-                save_state(state, _snapshot(result, done, network, average, optimiser))
-                saved_at = time.monotonic()
-        if time.monotonic() >= deadline and done < total:
+        pause = pauses.after(done) if done < total else None
+        if pause is not None:
+            so_far = team.total(running)
+            _check_finite(so_far.item(), network, settings, state, f"{label}: step {done} of {total}")
             if team.leads:
-                save_state(state, _snapshot(result, done, network, average, optimiser))
+                save_state(state, _snapshot(result, done, so_far, counted, network, average, optimiser))
+                pauses.saved()
+        if pause == "stop":
             raise OutOfTimeError(f"{label}: {done} of {total} steps")
     if not result.weights:
         result.best_step, result.weights = total, _copy_of(average)
@@ -224,7 +229,7 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float) -> Non
 def _validate(validate: Callable[[Any], float], network: nn.Module, seed: int, step: int) -> float:
     was_training = network.training
     network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), weights_cast_once(next(network.parameters()).device):
         torch.manual_seed(step_seed(seed, step))
         score = validate(network)
     network.train(was_training)
@@ -235,11 +240,34 @@ def _copy_of(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
+def _check_finite(loss: float, network: nn.Module, settings: TrainSettings, state: Path, where: str) -> None:
+    """Raises :class:`TrainingDivergedError` unless the loss is finite, and the weights, which the last step may have spoiled.
+
+    All processes of a group have the same loss, a sum over them, and the same weights: all raise, or none.
+    """
+    with torch.no_grad():
+        largest = nn.utils.get_total_norm(network.parameters(), math.inf).item()
+    if not math.isfinite(loss) or not math.isfinite(largest):
+        found = f"the loss is {loss}" if not math.isfinite(loss) else f"the largest weight is {largest}"
+        raise TrainingDivergedError(
+            f"{where}: {found}. The last good state, if one was saved, is {state}; "
+            f"lower 'train.learning_rate' (now {settings.learning_rate}) or set 'train.gradient_clip'."
+        )
+
+
 def _snapshot(
-    result: Trained, step: int, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer | Muon
+    result: Trained,
+    step: int,
+    loss: Tensor,
+    counted: int,
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer | Muon,
 ) -> dict[str, Any]:
+    """The state after a step; ``loss`` is the sum over the ``counted`` steps of the epoch under way."""
     return {
         "step": step,
+        "epoch": {"loss": loss, "steps": counted},
         "network": network.state_dict(),
         "average": average.state_dict(),
         "optimiser": optimiser.state_dict(),

@@ -30,7 +30,9 @@ def job(setup: str, further: str | None = None) -> Job:
 
     def validate(network: Segmenter) -> float:
         """Mean Dice over the structures and slices of the validation set."""
-        return float(np.nanmean(mask_adherence(predict(network, np.asarray(validation.images), batch=64), validation.masks)))
+        images = np.asarray(validation.images)
+        read = predict(network, images, batch=settings.micro_batch or 64, precision=settings.precision)
+        return float(np.nanmean(mask_adherence(read, validation.masks)))
 
     return Job(
         name=f"segmenter/{segmenter_name(setup, further)}",

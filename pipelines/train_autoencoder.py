@@ -36,7 +36,8 @@ def job(generator: str) -> "Job":
     from mlops.settings import section
     from models.config import AugmentSettings
     from models.data import SliceBatches
-    from models.device import autocast, pick_device
+    from models.device import pick_device
+    from models.validation import reconstructed
     from models.vqvae import VQVAE, AutoencoderSettings
     from pipelines.pictures import save_reconstructions
     from pipelines.training import Job
@@ -48,18 +49,14 @@ def job(generator: str) -> "Job":
     blocks = images.split(settings.train.micro_batch or settings.train.batch)
     device = pick_device()
 
-    def reconstructed(network: VQVAE) -> torch.Tensor:
-        with torch.no_grad(), autocast(device, settings.train.precision):
-            return torch.cat([network.reconstruct(block.to(device)).float().cpu() for block in blocks])
-
     def validate(network: VQVAE) -> float:
         """Minus the mean absolute error of the validation slices."""
-        return -float((reconstructed(network) - images).abs().mean())
+        return -float((reconstructed(network, images, settings.train) - images).abs().mean())
 
     def measure(network: VQVAE) -> dict[str, Any]:
         with torch.no_grad():
             codes = torch.cat([network.codes(block.to(device)).cpu() for block in blocks])
-        error = (reconstructed(network) - images).double()
+        error = (reconstructed(network, images, settings.train) - images).double()
         psnr = float((-10 * torch.log10((error / 2).square().mean(dim=(1, 2, 3)))).mean())
         used, perplexity = network.usage(codes)
         return {
@@ -69,7 +66,11 @@ def job(generator: str) -> "Job":
 
     def pictures(network: VQVAE, folder: Path) -> None:
         rows = np.unique(np.linspace(0, len(images) - 1, _PICTURED).astype(int))
-        save_reconstructions(images[rows, 0].numpy(), reconstructed(network)[rows, 0].numpy(), folder / "reconstructions.png")
+        save_reconstructions(
+            images[rows, 0].numpy(),
+            reconstructed(network, images, settings.train)[rows, 0].numpy(),
+            folder / "reconstructions.png",
+        )
 
     return Job(
         name=f"autoencoder/{generator}",

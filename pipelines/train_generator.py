@@ -16,13 +16,14 @@ from evaluation.adherence import mask_adherence
 from mlops.settings import GeneratorsSettings, generator_config, load_params, section
 from models.base import Generator
 from models.checkpoint import load_network
-from models.config import AugmentSettings, CheckSettings, GeneratorTrainSettings
+from models.config import AugmentSettings, CheckSettings, GeneratorTrainSettings, TrainSettings
 from models.data import Randoms, SliceBatches, one_hot, step_randoms
 from models.device import pick_device
 from models.guidance import drop_masks
 from models.registry import generator_class
 from models.segmenter import Segmenter, predict
 from models.train import Loss
+from models.validation import drawn_images
 from pipelines.pictures import save_drawn
 from pipelines.sampling import image_seeds, run_key
 from pipelines.stage import run
@@ -42,7 +43,8 @@ def job(name: str) -> Job:
     seed, count, how = section("seed", int), section("validation.images", int), section(f"{name}.validation", CheckSettings)
     reads = Path(f"runs/segmenter/{section('generators', GeneratorsSettings).train_on[0]}-real")
     config = generator_config(load_params(), name)
-    check = _AdherenceCheck(_heart_rich(validation, count), how, load_network(reads, Segmenter, pick_device()), seed)
+    reader = load_network(reads, Segmenter, pick_device())
+    check = _AdherenceCheck(_heart_rich(validation, count), how, settings, reader, seed)
 
     return Job(
         name=name,
@@ -109,16 +111,16 @@ def _folder(name: str) -> Path:
 class _AdherenceCheck:
     """Mask adherence on a few fixed validation masks, and the grid of the drawn images that it was read from."""
 
-    def __init__(self, chosen: SliceStore, how: CheckSettings, reader: Segmenter, seed: int):
-        self._chosen, self._how, self._reader = chosen, how, reader
-        self._masks = one_hot(torch.from_numpy(np.array(chosen.masks))).to(pick_device())
+    def __init__(self, chosen: SliceStore, how: CheckSettings, settings: TrainSettings, reader: Segmenter, seed: int):
+        self._chosen, self._how, self._settings, self._reader = chosen, how, settings, reader
+        self._masks = one_hot(torch.from_numpy(np.array(chosen.masks)))
         self._seeds = image_seeds(seed, "validation", len(chosen))
         self._drawn: NDArray[np.float32] = np.empty(0, np.float32)
 
     def score(self, network: Generator) -> float:
-        drawn = network.sample(self._masks, self._seeds, sampler=self._how.sampler, steps=self._how.steps, precision="auto")
-        self._drawn = drawn[:, 0].float().cpu().numpy()
-        return float(mask_adherence(predict(self._reader, self._drawn, batch=64), self._chosen.masks).mean())
+        self._drawn = drawn_images(network, self._masks, self._seeds, self._how, self._settings)[:, 0].numpy()
+        read = predict(self._reader, self._drawn, batch=self._settings.micro_batch or 64, precision=self._settings.precision)
+        return float(mask_adherence(read, self._chosen.masks).mean())
 
     def picture(self, path: Path) -> None:
         """The images that were scored last."""

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cmr.store import SliceStore
 from mlops.release import DRAWN
 from mlops.settings import load_params, mask_config, section
 from models.base import MaskGenerator
 from models.config import AugmentSettings, MaskSamplingSettings, TrainSettings
-from models.data import SliceBatches, one_hot, step_randoms
-from models.device import autocast, memory_advice
+from models.data import SliceBatches, one_hot
 from models.registry import mask_model
+from models.validation import held_loss
 from pipelines.pictures import save_masks
 from pipelines.stage import run
 from pipelines.training import Job, train_stage
@@ -57,18 +56,6 @@ def job() -> Job:
         validate=validate,
         pictures=pictures,
     )
-
-
-def held_loss(network: MaskGenerator, masks: Tensor, seed: int, settings: TrainSettings) -> float:
-    """The loss on one-hot masks (N, 4, H, W), each with the time and noise of its own source; as many masks at a time, and in
-    the precision, as the training has them."""
-    device, randoms = next(network.parameters()).device, step_randoms(seed, 0, len(masks))
-    size, total = settings.micro_batch or settings.batch, 0.0
-    for start in range(0, len(masks), size):
-        part = masks[start : start + size]
-        with memory_advice("masks.train.micro_batch", size), autocast(device, settings.precision):
-            total += float(network.loss(part.to(device), randoms[start : start + size])) * len(part)
-    return total / len(masks)
 
 
 def _spread(store: SliceStore, count: int) -> SliceStore:

@@ -22,6 +22,7 @@ from models.guidance import drop_masks
 from models.registry import generator_class, mask_model, mask_model_class
 from models.segmenter import Segmenter, predict
 from models.train import Entry, Loss, train
+from models.validation import drawn_images, held_loss, reconstructed
 from models.vqvae import VQVAE, AutoencoderSettings
 
 SCORED_MASKS = 64
@@ -107,7 +108,7 @@ def train_masks(work: Work) -> dict[str, Any]:
     torch.manual_seed(work.seed)
     config = work.of(mask_model_class(work.settings["masks"]["network"]["kind"]).Config, "masks", "network")
     network = mask_model(config).to(work.device)
-    held = one_hot(torch.from_numpy(val.masks[np.linspace(0, len(val.masks) - 1, SCORED_MASKS).astype(int)])).to(work.device)
+    held = one_hot(torch.from_numpy(val.masks[np.linspace(0, len(val.masks) - 1, SCORED_MASKS).astype(int)]))
     return _trained(
         work,
         "masks",
@@ -116,7 +117,7 @@ def train_masks(work: Work) -> dict[str, Any]:
         lambda _, masks, randoms: network.loss(masks, randoms),
         _batches(work, settings, None, work.train.masks),
         settings,
-        lambda scored: -float(scored.loss(held, step_randoms(work.seed, 0, len(held)))),
+        lambda scored: -held_loss(scored, held, work.seed, settings),
     )
 
 
@@ -128,9 +129,7 @@ def train_autoencoder(work: Work, name: str) -> dict[str, Any]:
 
     def validate(scored: VQVAE) -> float:
         """Minus the mean absolute error."""
-        with autocast(work.device, settings.train.precision):
-            errors = [(scored.reconstruct(b.to(work.device)).float().cpu() - b).abs() for b in images.split(READ_AT_ONCE)]
-        return -float(torch.cat(errors).mean())
+        return -float((reconstructed(scored, images, settings.train) - images).abs().mean())
 
     batches = _batches(work, settings.train, work.train.images, work.train.masks)
     return _trained(work, f"{name}-autoencoder", network, settings.network, network.loss, batches, settings.train, validate)
@@ -152,9 +151,8 @@ def train_generator(work: Work, name: str) -> dict[str, Any]:
 
     def validate(scored: Any) -> float:
         """Mask adherence, as in the project's own training."""
-        given = one_hot(torch.from_numpy(wanted)).to(work.device)
-        images = scored.sample(given, seeds, sampler=check.sampler, steps=check.steps, precision="auto")
-        read = predict(reader, images[:, 0].float().cpu().numpy(), batch=READ_AT_ONCE)
+        images = drawn_images(scored, one_hot(torch.from_numpy(wanted)), seeds, check, settings)
+        read = predict(reader, images[:, 0].numpy(), batch=settings.micro_batch or READ_AT_ONCE, precision=settings.precision)
         return float(mask_adherence(read, wanted).mean())
 
     batches = _batches(work, settings, work.train.images, work.train.masks)
@@ -176,7 +174,8 @@ def train_segmenter(work: Work, pair: tuple[str, str] | None) -> dict[str, Any]:
         parts = (images[~tenth], masks[~tenth], images[tenth], masks[tenth])
 
     def validate(scored: Segmenter) -> float:
-        scores = mask_adherence(predict(scored, parts[2], batch=READ_AT_ONCE), parts[3])
+        read = predict(scored, parts[2], batch=settings.micro_batch or READ_AT_ONCE, precision=settings.precision)
+        scores = mask_adherence(read, parts[3])
         return float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0
 
     name = "segmenter-" + ("real" if pair is None else "-".join(pair))

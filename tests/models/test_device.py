@@ -1,14 +1,21 @@
-"""Mixed precision."""
+"""Precision: exact float32, and mixed precision."""
 
 import contextlib
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from models.data import SliceBatches
 from models.fm import FlowMatching, FlowNetwork
 from models.one_hot import MaskDDPM
+from models.segmenter import Segmenter, SegmenterNetwork, predict
+from models.train import train
 
 
 class _Casts(TorchDispatchMode):
@@ -59,3 +66,57 @@ def test_weights_that_changed_are_cast_anew(drawing):
         for parameter in network.parameters():
             parameter.mul_(1.5)
     assert not torch.equal(draw(), before)
+
+
+def test_a_validation_casts_each_weight_once_and_leaves_the_training_as_it_is(mask_network, train_settings, tmp_path):
+    """The average of the weights is what is validated, here by two drawings of four passes."""
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 4, (8, 16, 16)).astype(np.uint8)
+    batches, counts, ends = SliceBatches(None, masks, batch=4, augment=None, seed=0), [], []
+
+    def validate(average):
+        with _Casts(average) as seen:
+            for _ in range(2):
+                average.sample(16, [1, 2], sampler="ddim", steps=4, precision="bf16")
+        counts.append(seen.found)
+        return 1.0
+
+    for score, ema in ((validate, 0.9), (None, 0.9), (validate, None)):
+        torch.manual_seed(0)
+        network = MaskDDPM(mask_network)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        settings, state = train_settings(precision="bf16", ema=ema), tmp_path / f"{len(ends)}.pt"
+        train(network, lambda _, m, r, n=network: n.loss(m, r), batches, settings, seed=0, state=state, validate=score)
+        ends.append(network.state_dict())
+    assert len(counts) == 4
+    assert all(seen and set(seen.values()) == {1} for seen in counts)
+    assert all(torch.equal(ends[0][name], other[name]) for other in ends[1:] for name in other)
+
+
+def test_reading_images_casts_each_weight_of_the_segmenter_once():
+    network = Segmenter(SegmenterNetwork((4, 8, 8)))
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 16, 16))
+    with _Casts(network) as once:
+        read = predict(network, images, batch=2, precision="bf16")
+    assert set(once.found.values()) == {1}
+    with _Casts(network.requires_grad_(False)) as often:
+        assert np.array_equal(predict(network, images, batch=2, precision="bf16"), read)
+    assert set(often.found.values()) == {3}
+
+
+@pytest.mark.parametrize("module", ["models.checkpoint", "evaluation.networks.inception"])
+def test_float32_is_exact_wherever_networks_run(module):
+    """TF32 is off for the products and convolutions of a GPU, by the new switches and the old ones."""
+    code = f"""
+import {module}, torch, warnings
+warnings.simplefilter("error")
+backends = torch.backends
+print(backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision, torch.get_float32_matmul_precision())
+print(backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32)
+with backends.cudnn.flags(enabled=True, allow_tf32=False):
+    pass
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.split() == ["ieee", "ieee", "highest", "False", "False"]

@@ -70,6 +70,7 @@ def test_the_papers_network_has_its_size_levels_and_attention():
     decoder = [module for module in up.modules() if isinstance(module, SPADEDiffResBlock)]
     assert len(decoder) == 9
     assert all(isinstance(norm, SPADE) for block in decoder for norm in (block.norm1, block.norm2))
+    assert not [module for part in (down, network.unet.middle_block) for module in part.modules() if isinstance(module, SPADE)]
 
 
 def test_the_schedule_is_the_authors_and_clips_nothing():

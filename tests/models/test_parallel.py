@@ -1,6 +1,7 @@
 """Two processes that train one network together, and one that trains it alone."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from cmr.errors import DataError
 from models.config import TrainSettings
-from models.parallel import Team
-from models.train import TrainingDivergedError, train
+from models.parallel import Pauses, Team
+from models.train import OutOfTimeError, TrainingDivergedError, train
 from tests.models.conftest import SETTINGS
-from tests.models.test_train import NETWORKS, KilledError, Slope, batches, networks
+from tests.models.test_train import NETWORKS, KilledError, Slope, batches, killed_after, networks
 
 SIZE = 2
 BATCH = 5  # odd: two images for the one, three for the other
@@ -24,8 +25,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _train(folder: Path, case: str, configs: tuple, on_epoch: Any = None) -> dict[str, Any]:
-    """What a training ends with, the gradients of its first step, and how often this process was asked to validate."""
+def _train(folder: Path, case: str, configs: tuple, *, steps: float = math.inf, deadline: float = math.inf) -> dict[str, Any]:
+    """What a training ends with, the gradients of its first step, and how often this process was asked to validate.
+
+    Args:
+        steps: the training is killed after so many.
+    """
     name, changes = CASES[case]
     build, loss = networks(*configs)[name]
     gradients: list[torch.Tensor] = []
@@ -41,8 +46,6 @@ def _train(folder: Path, case: str, configs: tuple, on_epoch: Any = None) -> dic
 
     def tell(entry: Any) -> None:
         asked.append("entry")
-        if on_epoch:
-            on_epoch(entry)
 
     torch.manual_seed(1)
     network = build()
@@ -51,7 +54,16 @@ def _train(folder: Path, case: str, configs: tuple, on_epoch: Any = None) -> dic
         settings = TrainSettings(**SETTINGS | changes)
         state = folder / f"{case}.pt"
         trained = train(
-            network, loss(network), batches(BATCH), settings, seed=7, state=state, validate=score, on_epoch=tell, label=case
+            network,
+            killed_after(steps, loss(network)),
+            batches(BATCH),
+            settings,
+            seed=7,
+            state=state,
+            validate=score,
+            on_epoch=tell,
+            deadline=deadline,
+            label=case,
         )
     finally:
         handle.remove()
@@ -79,6 +91,13 @@ def _diverging(folder: Path, rank: int) -> str:
     return str(error.value)
 
 
+def _parted(folder: Path, rank: int, configs: tuple) -> dict[str, Any]:
+    """One process after the other has a deadline that has passed; the leader's stops both, after the first step."""
+    with pytest.raises(OutOfTimeError) as error:
+        _train(folder, "segmenter", configs, deadline=math.inf if rank else 0.0)
+    return {"stopped": str(error.value), **_train(folder, "segmenter", configs, deadline=0.0 if rank else math.inf)}
+
+
 def _disagreeing(folder: Path, rank: int) -> str:
     """Each has a state of its own, as where the folder is not shared."""
     network = Slope()
@@ -93,6 +112,7 @@ def _process(rank: int, folder: Path, configs: tuple) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=SIZE)
     found: dict[str, Any] = {case: _train(folder, case, configs) for case in CASES}
     found["resumed"] = _train(folder / "half", "segmenter", configs)
+    found["parted"] = _parted(folder / "parted", rank, configs)
     found["diverged"], found["disagreed"] = _diverging(folder, rank), _disagreeing(folder, rank)
     torch.save(found, folder / f"found-{rank}.pt")
     distributed.destroy_process_group()
@@ -120,12 +140,8 @@ def together(tmp_path_factory: pytest.TempPathFactory, configs: tuple) -> list[d
     folder = tmp_path_factory.mktemp("together")
     (folder / "half").mkdir()
 
-    def kill(entry: Any) -> None:
-        if entry.step == 4:
-            raise KilledError
-
     with pytest.raises(KilledError):
-        _train(folder / "half", "segmenter", configs, kill)
+        _train(folder / "half", "segmenter", configs, steps=3)  # in the midst of the second epoch
     network = Slope()  # a state for one of those that disagree
     train(
         network,
@@ -170,7 +186,17 @@ def test_two_go_on_from_the_state_of_one(alone: dict[str, Any], together: list[d
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_in_one_process_stops_all(together: list[dict[str, Any]]) -> None:
-    assert all("the loss is nan at step 4 of 6" in found["diverged"] for found in together)
+    assert all("step 3 of 6: the loss is nan" in found["diverged"] for found in together)
+
+
+@pytest.mark.slow
+def test_the_leaders_deadline_stops_all_and_they_go_on_to_the_same_end(
+    alone: dict[str, Any], together: list[dict[str, Any]]
+) -> None:
+    leader, other = (found["parted"] for found in together)
+    assert leader["stopped"] == other["stopped"] == "segmenter: 1 of 6 steps"
+    assert leader["curve"] == other["curve"] == pytest.approx(alone["segmenter"]["curve"], rel=1e-3)
+    assert leader["best"][0] == alone["segmenter"]["best"][0]
 
 
 @pytest.mark.slow
@@ -195,3 +221,43 @@ def test_more_processes_than_images_are_refused() -> None:
 def test_a_process_alone_is_a_team_of_one() -> None:
     assert Team.mine() == Team(0, 1)
     Team.mine().agree("anything", 3)
+
+
+class _Talks(Team):
+    """A leader that counts how often it speaks to the other processes."""
+
+    def leaders(self, value: Any) -> Any:
+        SPOKEN.append(value)
+        return value
+
+
+SPOKEN: list[Any] = []
+
+
+@pytest.mark.parametrize("slower", [1, 3])
+def test_processes_seldom_speak_and_are_in_time(slower: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state every 60 s, and a deadline after 1000 s; steps of 0.1 s that become slower now and then."""
+    SPOKEN.clear()
+    now, step, saved = 0.0, 0, [0.0]
+    monkeypatch.setattr("models.parallel.time.monotonic", lambda: now)
+    pauses = Pauses(_Talks(0, 2), 0, 60.0, 1000.0)
+    pause = None
+    while pause != "stop":
+        step += 1
+        now += 0.1 * (slower if step % 2000 > 1500 else 1)
+        pause = pauses.after(step)
+        if pause == "save":
+            saved.append(now)
+            pauses.saved()
+    assert 1000 <= now <= 1000 + 0.1 * slower + 1e-6
+    gaps = [after - before for before, after in pairwise(saved)]
+    assert len(gaps) == 16
+    assert 60 <= min(gaps) <= max(gaps) <= 60 + 0.1 * slower + 1e-6
+    assert len(SPOKEN) < step / 10
+
+
+def test_processes_that_neither_save_nor_have_a_deadline_speak_once() -> None:
+    SPOKEN.clear()
+    pauses = Pauses(_Talks(0, 2), 5, math.inf, math.inf)
+    assert [pauses.after(step) for step in range(6, 1000)] == [None] * 994
+    assert len(SPOKEN) == 1

@@ -2,12 +2,13 @@
 
 import copy
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from cmr.errors import DataError
 from models.checkpoint import load_state
@@ -19,7 +20,7 @@ from models.fm import FlowMatching, FlowNetwork
 from models.ldm import LDM, LDMNetwork
 from models.one_hot import MaskDDPM
 from models.segmenter import Segmenter, SegmenterNetwork
-from models.train import TrainingDivergedError, ema_decay, learning_rate, total_steps, train
+from models.train import OutOfTimeError, TrainingDivergedError, ema_decay, learning_rate, total_steps, train
 from models.vqvae import VQVAE, VQVAENetwork
 from tests.models.conftest import DISTANCES, LINEAR
 
@@ -61,6 +62,23 @@ class KilledError(Exception):
     """Stands for the end of the process in the middle of a training."""
 
 
+def killed_after(steps, loss):
+    """The loss, which kills the training in the step after so many, counted from the call."""
+    calls = []
+
+    def counting(*batch):
+        if len(calls) == steps:
+            raise KilledError
+        calls.append(0)
+        return loss(*batch)
+
+    return counting
+
+
+def curve(trained):
+    return [(entry.step, entry.epoch, entry.train_loss, entry.learning_rate) for entry in trained.history]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_killed_run_resumes_to_the_same_weights(name, ddpm_network, mask_network, train_settings, tmp_path):
     build, loss = networks(ddpm_network, mask_network)[name]
@@ -68,25 +86,20 @@ def test_a_killed_run_resumes_to_the_same_weights(name, ddpm_network, mask_netwo
     def score(network: nn.Module) -> float:
         return -sum(p.abs().sum().item() for p in network.parameters())
 
-    def run(state, on_epoch=None):
+    def run(state, steps=math.inf):
         torch.manual_seed(1)
         network = build()
         return train(
-            network, loss(network), batches(), train_settings(), seed=7, state=state, validate=score, on_epoch=on_epoch
+            network, killed_after(steps, loss(network)), batches(), train_settings(), seed=7, state=state, validate=score
         )
 
     whole = run(tmp_path / "a.pt")
-
-    def kill(entry):
-        if entry.step == 6:
-            raise KilledError
-
     with pytest.raises(KilledError):
-        run(tmp_path / "b.pt", kill)
-    assert load_state(tmp_path / "b.pt")["step"] == 5  # a validation ends an epoch early
+        run(tmp_path / "b.pt", 8)
+    assert load_state(tmp_path / "b.pt")["step"] == 8  # the third epoch's second step of three
     resumed = run(tmp_path / "b.pt")
-    assert [e.step for e in resumed.history] == [e.step for e in whole.history]
-    assert [e.train_loss for e in resumed.history] == [e.train_loss for e in whole.history]
+    assert curve(resumed) == curve(whole)
+    assert len(curve(whole)) == 4  # a validation ends an epoch early
     assert (resumed.best_step, resumed.best_score) == (whole.best_step, whole.best_score)
     assert all(torch.equal(resumed.weights[key], whole.weights[key]) for key in whole.weights)
 
@@ -160,19 +173,90 @@ def test_the_best_scored_weights_are_kept(train_settings, tmp_path):
     assert [entry.validation for entry in trained.history] == [0.2, 0.9, 0.4]
 
 
+@pytest.mark.parametrize("stops", [1, 2, 7])
+def test_a_deadline_stops_within_an_epoch_and_the_history_is_that_of_one_run(stops, train_settings, tmp_path):
+    """Each part of the run, of ``stops`` steps, begins where the deadline ended the last one."""
+    settings = train_settings(epochs=2, checkpoint_seconds=math.inf)
+
+    def run(state, deadline=math.inf, wait=lambda: None):
+        network = Slope()
+
+        def loss(images, *_):
+            wait()
+            return (network.weight * images.mean()).sum() + images.std()
+
+        return train(network, loss, batches(2), settings, seed=7, state=state, deadline=deadline)
+
+    whole, state, parts = run(tmp_path / "a.pt"), tmp_path / "b.pt", 0
+    while True:
+        deadline, calls = time.monotonic() + 0.2, []
+
+        def wait(deadline=deadline, calls=calls):
+            calls.append(0)
+            if len(calls) == stops:
+                time.sleep(max(0, deadline - time.monotonic()))
+
+        try:
+            parted = run(state, deadline, wait)
+            break
+        except OutOfTimeError:
+            parts += 1
+            assert load_state(state)["step"] == parts * stops
+    assert parts == 11 // stops
+    assert curve(parted) == curve(whole)
+    assert torch.equal(parted.weights["weight"], whole.weights["weight"])
+
+
+def test_a_state_is_saved_at_any_step_when_the_seconds_have_passed(train_settings, tmp_path, monkeypatch):
+    """Steps of 10 s each in one long epoch, and a state every 25 s."""
+    network, state, found, now = Slope(), tmp_path / "s.pt", [], [0.0]
+    monkeypatch.setattr("models.parallel.time.monotonic", lambda: now[0])
+
+    def loss(*_):
+        found.append((load_state(state) or {"step": 0})["step"])
+        now[0] += 10
+        return network.weight.sum()
+
+    settings = train_settings(epochs=1, checkpoint_seconds=25.0)
+    train(network, loss, batches(1), settings, seed=0, state=state)
+    assert found == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(train_settings, tmp_path):
     network = Slope()
 
     def loss(images, masks, randoms):
         return network.weight.sum() * (math.nan if steps.append(0) or len(steps) > 4 else 1.0)
 
+    for seconds, found, kept in ((0.0, 5, 4), (math.inf, 6, None)):  # found at the next state to save, or the epoch's end
+        steps: list[int] = []
+        state = tmp_path / f"{seconds}.pt"
+        settings = train_settings(ema=None, checkpoint_seconds=seconds)
+        with pytest.raises(TrainingDivergedError, match=rf"step {found} of 9: the loss is nan.*learning_rate"):
+            train(network, loss, batches(), settings, seed=0, state=state, label="slope")
+        saved = load_state(state)
+        assert (saved and saved["step"]) == kept
+        assert saved is None or torch.isfinite(saved["network"]["weight"]).all()
+        network = Slope()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize(("seconds", "step", "kept"), [(0.0, 2, 1), (math.inf, 3, None)])
+def test_weights_that_are_not_finite_are_never_saved_nor_returned(bad, seconds, step, kept, train_settings, tmp_path):
+    """The loss of the step that spoils them is still finite, so only the weights show it."""
+    network, state = Slope(), tmp_path / "s.pt"
+    handle = register_optimizer_step_post_hook(
+        lambda *_: network.weight.data.fill_(bad) if steps.append(0) or len(steps) == step else None
+    )
     steps: list[int] = []
-    state = tmp_path / "s.pt"
-    with pytest.raises(TrainingDivergedError, match=r"step 6 of 9.*learning_rate"):
-        train(network, loss, batches(), train_settings(ema=None), seed=0, state=state, label="slope")
+    settings = train_settings(epochs=1, checkpoint_seconds=seconds)
+    try:
+        with pytest.raises(TrainingDivergedError, match=f"step {step} of 3: the largest weight is {bad}"):
+            train(network, lambda *_: network.weight.sum(), batches(), settings, seed=0, state=state)
+    finally:
+        handle.remove()
     saved = load_state(state)
-    assert saved["step"] == 3
-    assert torch.isfinite(saved["network"]["weight"]).all()
+    assert (saved and saved["step"]) == kept
 
 
 def test_the_clip_bounds_the_gradient(train_settings, tmp_path):

@@ -22,7 +22,7 @@ from models import torchvision_shim
 from models.base import Generator, MaskGenerator
 from models.config import Precision
 from models.data import one_hot
-from models.device import autocast
+from models.device import autocast, weights_cast_once
 
 torchvision_shim.apply()  # before torchmetrics, which imports torchvision
 
@@ -95,8 +95,9 @@ def read_signals(
         ask = door(start, count)
         return _grid_errors(ask, steps, drawn), pia_error(ask, _step(PIA_TIME, network.timesteps), gain, shape, device)
 
-    gain = _noise_gain(door(0, 1), shape, device)
-    parts = zip(*(read(start, batch) for start in range(0, len(masks), batch)), strict=True)
+    with weights_cast_once(device):
+        gain = _noise_gain(door(0, 1), shape, device)
+        parts = list(zip(*(read(start, batch) for start in range(0, len(masks), batch)), strict=True))
     errors, pia = (torch.cat(part).double().cpu().numpy() for part in parts)
     bad = np.flatnonzero(~(np.isfinite(errors).all(axis=(1, 2)) & np.isfinite(pia)))
     if bad.size:
