@@ -28,7 +28,7 @@ def masks(approved_project: Path) -> Approved:
 def test_it_says_what_it_is(ddpm: Approved, masks: Approved) -> None:
     assert (ddpm.name, ddpm.number, ddpm.override, ddpm.size) == ("syncmri-ddpm 1", 1, None, SIZE)
     assert ddpm.pixel_mm == 160 / SIZE
-    assert (ddpm.sampler, ddpm.steps, ddpm.most_steps) == ("dpm++", 3, 1000)
+    assert (ddpm.sampler, ddpm.steps, ddpm.most_steps) == ("ancestral", 3, 1000)
     assert ddpm.figures["fidelity"]["mask_adherence"]["value"] == 0.64
     assert ddpm.card.startswith("#")
     assert masks.model == "masks"
@@ -149,7 +149,7 @@ def _plant(root: Path) -> None:
     """Puts what the models will draw first among what they were trained on."""
     with torch.no_grad():
         masks = network(root, "masks").eval().sample(SIZE, spawned_seeds(0, 4, 0, 0), sampler="ancestral", steps=3)
-        images = network(root, "ddpm").eval().sample(one_hot(masks), spawned_seeds(0, 4, 1, 0), sampler="dpm++", steps=3)
+        images = network(root, "ddpm").eval().sample(one_hot(masks), spawned_seeds(0, 4, 1, 0), sampler="ancestral", steps=3)
     training = SliceStore.open(root / "data/cohort/train")
     leaked = training.select(np.arange(3))
     leaked.images[:2] = images[:2, 0].float().clamp(-1, 1).numpy().astype(np.float16)
