@@ -41,6 +41,17 @@ class GaussianSettings:
     size: int = 0
     """Pixels along a side of a slice. Taken from ``slices.size``, so that a checkpoint is complete in itself."""
 
+    def __post_init__(self) -> None:
+        if min(self.components, self.cells, self.block, self.slices) < 1:
+            raise ValueError(f"gaussian: components, cells, block and slices must be at least 1, found {self}")
+        if self.components > (values := REGIONS * self.cells**2):
+            raise ValueError(
+                f"gaussian.components: {REGIONS} maps of {self.cells} × {self.cells} cells have at most {values}, "
+                f"found {self.components}"
+            )
+        if self.slices <= self.components:
+            raise ValueError(f"gaussian.slices: a fit needs more than components ({self.components}), found {self.slices}")
+
 
 def check_gaussian(network: str, gaussian: GaussianSettings | None, condition: Condition, prediction: str) -> None:
     """Raises ``ValueError`` unless a linear denoiser has what it reads, and the prediction ``residual`` the denoiser it is of.
@@ -97,6 +108,8 @@ class GaussianDenoiser(nn.Module):
 
     def __init__(self, settings: GaussianSettings, channels: int, size: int):
         super().__init__()
+        if size < 1:
+            raise ValueError(f"gaussian: a picture's size must be at least 1, found {size}; it is taken from slices.size")
         self.settings, self.channels, self.size = settings, channels, size
         self.block = min(settings.block, size)
         values, block = REGIONS * settings.cells**2, channels * self.block**2
@@ -122,6 +135,7 @@ class GaussianDenoiser(nn.Module):
             # The mean, by ridge regression on them.
             known, flat = self._components(values), pictures.flatten(1)
             ridge = RIDGE * torch.eye(known.shape[1], device=known.device)
+            ridge[-1, -1] = 0  # the constant is the mean of all pictures, which nothing should pull towards grey
             self.weights.copy_(torch.linalg.solve(known.T @ known / len(known) + ridge, known.T @ flat / len(known)))
 
             # The covariance of what is left: a matrix for low frequencies, a variance for each higher one.

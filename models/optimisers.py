@@ -36,9 +36,11 @@ class Muon:
         # Each shares its memory with the weight, and so moves it.
         self._matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in self._convolutions]
         others = [p for p in weights if id(p) not in chosen]
-        self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
-        ]
+        self._parts: list[torch.optim.Optimizer] = []
+        if others:
+            self._parts.append(
+                torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
+            )
         if self._matrices:
             self._parts.append(
                 torch.optim.Muon(

@@ -44,7 +44,7 @@ def job(name: str) -> Job:
     reads = Path(f"runs/segmenter/{section('generators', GeneratorsSettings).train_on[0]}-real")
     config = generator_config(load_params(), name)
     reader = load_network(reads, Segmenter, pick_device())
-    check = _AdherenceCheck(_heart_rich(validation, count), how, settings, reader, seed)
+    check = _AdherenceCheck(heart_rich(validation, count), how, settings, reader, seed)
 
     return Job(
         name=name,
@@ -75,13 +75,12 @@ def build(name: str, config: Any, training: SliceStore) -> Generator:
         images = torch.from_numpy(np.array(training.images, np.float32))[:, None]
         network.adopt(_autoencoder(_folder(name), trained), images)
     if (gaussian := getattr(config, "gaussian", None)) is not None:
-        network.fit_gaussian(*_augmented(training, gaussian.slices))
+        network.fit_gaussian(*augmented(training, gaussian.slices, section("augment", AugmentSettings), section("seed", int)))
     return network
 
 
-def _augmented(training: SliceStore, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def augmented(training: SliceStore, count: int, augment: AugmentSettings, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """``count`` augmented slices (N, 1, S, S) and their one-hot masks; every training slice is drawn about equally often."""
-    seed, augment = section("seed", int), section("augment", AugmentSettings)
     batches = SliceBatches(training.images, training.masks, batch=64, augment=augment, seed=seed)
     steps = range(math.ceil(count / batches.batch))
     drawn = [batches(step, step_randoms(seed, BEFORE_TRAINING + step, batches.batch)) for step in steps]
@@ -133,7 +132,7 @@ def _autoencoder(folder: Path, config: Any) -> Any:
     return load_network(folder, VQVAE, torch.device("cpu"), expected=config)
 
 
-def _heart_rich(store: SliceStore, count: int) -> SliceStore:
+def heart_rich(store: SliceStore, count: int) -> SliceStore:
     """Slices spread over the patients, of those that show all three structures (adherence of an empty mask says nothing)."""
     whole = np.flatnonzero([len(np.unique(mask)) == 4 for mask in store.masks])
     rows = whole if len(whole) else np.arange(len(store))

@@ -9,8 +9,14 @@ from benchmarks.__main__ import SCRIPTS, change
 from benchmarks.harness import RESULTS, markdown, read
 
 ROOT = Path(__file__).parents[2]
-PARTS = {"harness", "page", "stages", "__main__", "__init__"}
-APART = {"scaling", "steps", "projection", "paper_scale"}  # their own outputs: docs/scaling.md, docs/results.md
+PARTS = {"harness", "page", "stages", "yardstick", "__main__", "__init__"}
+APART = {
+    "scaling",
+    "steps",
+    "projection",
+    "paper_scale",
+    "quality",
+}  # outputs of their own: docs/scaling.md, results.md, quality.md
 
 
 def row(ratio: float, low: float, high: float) -> dict:

@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.diffusion import SAMPLERS, denoise, draw_times_and_noise, noise_schedule, noisy_and_target
+from models.diffusion import (
+    SAMPLERS,
+    denoise,
+    draw_times_and_noise,
+    noise_levels,
+    noise_schedule,
+    noisy_and_target,
+    schedule_levels,
+    signal_and_noise,
+)
 from tests.models.conftest import LINEAR, randoms
 
 CPU = torch.device("cpu")
@@ -25,25 +34,60 @@ def test_forward_marginal_has_the_closed_form_mean_and_variance():
 
 
 def _ideal(schedule):
-    """The best prediction where the data are independent Gaussian pixels: E[ε | x_t], or E[v | x_t]."""
+    """The best prediction where the data are independent Gaussian pixels: E[ε | x_t], E[v | x_t] or E[x_0 | x_t]."""
 
     def predict(x, t):
         kept = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
         variance = kept * DEVIATION**2 + 1 - kept
         noise = (1 - kept).sqrt() * (x - kept.sqrt() * MEAN) / variance
         clean = MEAN + kept.sqrt() * DEVIATION**2 * (x - kept.sqrt() * MEAN) / variance
-        return noise if schedule.config.prediction_type == "epsilon" else kept.sqrt() * noise - (1 - kept).sqrt() * clean
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
+        return {"epsilon": noise, "v_prediction": velocity, "sample": clean}[schedule.config.prediction_type]
 
     return predict
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 100), ("dpm++", 10)])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "residual"])
+@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 100), ("dpm++", 10), ("ancestral", 60)])
 def test_samplers_reach_a_gaussian_whose_score_is_known(sampler, steps, prediction):
     schedule = noise_schedule(replace(LINEAR, prediction=prediction))
     drawn = denoise(_ideal(schedule), (1, 48, 48), [1, 2, 3, 4], schedule, sampler=sampler, steps=steps, device=CPU)
     assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert drawn.std().item() == pytest.approx(DEVIATION, rel=0.06)
+
+
+@pytest.mark.parametrize("settings", [LINEAR, replace(LINEAR, kind="squaredcos_cap_v2"), replace(LINEAR, beta_end=0.006)])
+def test_the_ancestral_sampler_passes_by_its_noise_levels(settings):
+    """Each level of the schedule is within a step of the schedule of one that was asked for, the last ends at the image."""
+    schedule, asked = noise_schedule(settings), []
+
+    def predict(x, t):
+        asked.append(int(t[0]))
+        return _ideal(schedule)(x, t)
+
+    drawn = denoise(predict, (1, 8, 8), [1], schedule, sampler="ancestral", steps=12, device=CPU)
+    levels = schedule_levels(schedule)
+    wanted = noise_levels(12).clamp(max=float(levels[-1]))
+    assert asked == sorted(set(asked), reverse=True)
+    assert 6 <= len(asked) <= 12
+    gaps = levels.log().diff()
+    for t in asked:
+        assert (levels[t].log() - wanted.log()).abs().min() <= gaps[max(0, t - 1) : t + 1].max()
+    assert drawn.std().item() < 2 * DEVIATION
+
+
+def test_noise_levels_fall_from_pure_noise_to_almost_none():
+    levels = noise_levels(10)
+    assert levels[[0, -1]].tolist() == pytest.approx([20, 0.03], rel=1e-4)
+    assert (levels.diff() < 0).all()
+    assert (levels < 1).sum() >= 5
+
+
+def test_signal_and_noise_are_those_of_the_schedule():
+    schedule, t = noise_schedule(LINEAR), torch.tensor([0, 400, 999])
+    clean, noise = torch.full((3, 1), 0.7), torch.full((3, 1), -0.4)
+    signal, level = signal_and_noise(schedule, t)
+    assert torch.allclose(schedule.add_noise(clean, noise, t)[:, 0], 0.7 * signal - 0.4 * level)
 
 
 def test_noise_and_velocity_tell_the_same():
@@ -60,7 +104,7 @@ def test_noise_and_velocity_tell_the_same():
     assert torch.allclose(kept.sqrt() * noisy - (1 - kept).sqrt() * velocity, clean, atol=1e-5)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_an_image_depends_on_its_seed_and_not_on_its_neighbours(sampler):
     schedule = noise_schedule(LINEAR)
 

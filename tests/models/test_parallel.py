@@ -1,7 +1,9 @@
 """Two processes that train one network together, and one that trains it alone."""
 
 import math
+from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ from models.parallel import Pauses, Team
 from models.train import OutOfTimeError, TrainingDivergedError, train
 from tests.models.conftest import SETTINGS
 from tests.models.test_train import NETWORKS, KilledError, Slope, batches, killed_after, networks
+from tests.models.with_gaussian import CONFIGS
+from tests.models.with_gaussian import build as build_with_gaussian
 
 SIZE = 2
 BATCH = 5  # odd: two images for the one, three for the other
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {"gradient_clip": None}) for name in NETWORKS},
     "micro": ("segmenter", {"micro_batch": 2}),  # one micro batch for the one, two for the other; clipped
+    **{f"muon {name}": (name, {"optimiser": "muon", "gradient_clip": None}) for name in CONFIGS},  # with a linear denoiser
 }
 
 
@@ -33,6 +38,8 @@ def _train(folder: Path, case: str, configs: tuple, *, steps: float = math.inf, 
     """
     name, changes = CASES[case]
     build, loss = networks(*configs)[name]
+    if case.startswith("muon"):
+        build, loss = partial(build_with_gaussian, name), attrgetter("loss")
     gradients: list[torch.Tensor] = []
     asked: list[str] = []
 
