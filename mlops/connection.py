@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from cmr.errors import DataError, without_secrets
+from mlops.causes import AddressError, cause_of, check_address, last_line
 from mlops.moved import ARTIFACTS, artifacts_beside, follow_the_folder
 from mlops.settings import section
 
@@ -31,12 +32,21 @@ LONGEST_PARAM = 500
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 1000, 100  # limits of mlflow's log_batch
 _LOCK_SECONDS = 60.0
 # requests' errors and a lock's timeout are OSErrors; a client of an object store that is not installed is an ImportError
-_UNAVAILABLE = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
+_UNAVAILABLE = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, AddressError)
+_STORES = ("botocore", "boto3", "google", "azure")  # clients of object stores, whose errors have no other type in common
 _NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool")
 
 
 class TrackingError(DataError):
-    """The tracking server or database cannot be used now. Nothing is lost: ``syncmri sync`` delivers it later."""
+    """The tracking server or database cannot be used now. Nothing is lost: ``syncmri sync`` delivers it later.
+
+    Attributes:
+        way_out: what to do about it; empty where the message says all.
+    """
+
+    def __init__(self, message: str = "", way_out: str = ""):
+        super().__init__(message)
+        self.way_out = way_out
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ def connect(root: Path) -> Tracking:
     """
     name = section("tracking.experiment", str, root)
     with explained(root), _quiet():
+        check_address(tracking_uri(root))
         with _lock(root):  # processes that create one new SQLite database at the same time break it for good
             follow_the_folder(tracking_uri(root), name)
             client = MlflowClient(tracking_uri(root))
@@ -121,14 +132,17 @@ def connect(root: Path) -> Tracking:
 
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
-    """Turn whatever a tracking server that is down or broken can raise into :class:`TrackingError`."""
+    """Turn whatever a tracking server that is down or broken can raise into :class:`TrackingError`, by its cause."""
     try:
         yield
-    except _UNAVAILABLE as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:
+        if not (isinstance(error, _UNAVAILABLE) or type(error).__module__.partition(".")[0] in _STORES):
+            raise
+        cause = cause_of(error)
         raise TrackingError(
-            f"MLflow at {tracking_uri(root)} cannot be used now: {reason[:300]} Training and figures are safe on disk; "
-            "when it is back, `syncmri sync` brings them in."
+            f"MLflow at {tracking_uri(root)} {cause.what} ({last_line(error)}). {cause.way_out} Training and "
+            "figures are safe on disk; `syncmri sync` brings them in afterwards.",
+            cause.way_out,
         ) from error
 
 
@@ -195,10 +209,11 @@ def _lock(root: Path) -> FileLock:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the log of a new database's dozens of schema steps, and of each attempt to reach a server."""
+    """Without the log of a new database's dozens of schema steps, of each attempt to reach a server, and of the tracebacks that
+    :func:`explained` puts into a line."""
     levels = {name: logging.getLogger(name).level for name in _NOISY}
     for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:

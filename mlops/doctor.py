@@ -162,13 +162,15 @@ def _raw_data(root: Path) -> Iterator[Check]:
 
 
 def _tracking(root: Path) -> Check:
-    from mlops.connection import connect, tracking_uri  # mlflow takes two seconds to import
+    from mlops.connection import TrackingError, connect, tracking_uri  # mlflow takes two seconds to import
 
     uri = tracking_uri(root)
     try:
         connect(root)
+    except TrackingError as error:
+        return Check("tracking", WARN, str(error), error.way_out)
     except DataError as error:
-        return Check("tracking", WARN, str(error), "start the server, or unset MLFLOW_TRACKING_URI to use mlflow.db here")
+        return Check("tracking", WARN, str(error), "correct params.yaml, or write it anew with `syncmri configure`")
     return Check("tracking", OK, without_secrets(uri))
 
 
