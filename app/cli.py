@@ -16,6 +16,7 @@ from app.server_options import users_app
 from app.studio.command import studio
 from app.tune_commands import tune_app
 from cmr.errors import DataError, without_secrets
+from mlops.terminal import print_on_any_terminal
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -241,6 +242,7 @@ def _shown(path: Path) -> Path:
 
 def main() -> None:
     """Entry point: a fault in the user's data is one clear message and status 1, Ctrl-C one line and status 130."""
+    print_on_any_terminal()
     try:
         app()
     except DataError as error:

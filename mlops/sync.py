@@ -21,7 +21,8 @@ from cmr.errors import DataError
 from mlops.connection import Tracking, connect, explained, flat
 from mlops.records import PARTS, figures_of_network, headlines, network_names, read_figures, read_network
 from mlops.release import DRAWN, DRAWN_STEPS, figures_for_release, hashes_for_release, label, names_in, settings_for_release
-from mlops.settings import load_params, read_yaml
+from mlops.settings import load_params
+from mlops.yaml_files import read_yaml
 
 NO_CURVES = ("step", "epoch")
 """Columns of a training's history that are no curves."""
