@@ -129,7 +129,7 @@ def run(context: typer.Context) -> None:
     """
     from mlops.cluster import started
     from mlops.pipeline_run import pipeline_run
-    from mlops.repro import reproduce
+    from mlops.repro import after_a_stop, reproduce
     from mlops.settings import find_root
 
     root = find_root()
@@ -137,7 +137,7 @@ def run(context: typer.Context) -> None:
         with started(root) as environment:
             status = reproduce(root, context.args, environment)
         if status:
-            typer.echo("The pipeline stopped; what is done is kept, and `syncmri run` goes on from there.", err=True)
+            typer.echo(f"The pipeline stopped. {after_a_stop(root)}", err=True)
             raise typer.Exit(status)
         try:
             _sync(root)

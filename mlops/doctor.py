@@ -19,6 +19,8 @@ from mlops.approvals.keys import keys_folder
 from mlops.cluster import ADDRESS, asks_for_token, joined
 from mlops.lanes import dvc
 from mlops.private import SITE_CACHE, faults
+from mlops.repro import WITHOUT_GIT, lacks_git
+from mlops.revision import revision
 from mlops.settings import DataSettings, check, load_params, lookup, validate_all
 
 State = Literal["ok", "warn", "fail"]
@@ -52,6 +54,7 @@ def examine(root: Path | None) -> Iterator[Check]:
     if root is None:
         yield Check("project", FAIL, "this folder is in no SynCMRI checkout", "change into your checkout and try again")
         return
+    yield _revision(root)
     yield _packages(root / "requirements.lock")
     yield _params(root)
     yield from _raw_data(root)
@@ -115,6 +118,16 @@ def _program(name: str, command: list[str], advice: str) -> Check:
     if done.returncode:
         return Check(name, FAIL, f"fails: {(done.stderr or done.stdout).strip()[-200:]}", advice)
     return Check(name, OK, done.stdout.strip().removeprefix("git version "))
+
+
+def _revision(root: Path) -> Check:
+    """Whether runs can name the revision that they were made from, and DVC finds the repository that it wants."""
+    found = revision(root)
+    if not found.why:
+        return Check("revision", OK, f"{found.commit[:12]}{', with changed files' if found.changed else ''}")
+    if lacks_git(root):
+        return Check("revision", FAIL, "no git repository, and DVC wants one", WITHOUT_GIT)
+    return Check("revision", WARN, f"none is recorded: {found.why}", found.advice)
 
 
 def _packages(lock: Path) -> Check:

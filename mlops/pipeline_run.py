@@ -9,16 +9,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from ruamel.yaml import YAML
 
 from cmr.errors import DataError
 from mlops.connection import PARENT, RUN_KEY, Tracking, TrackingError, connect, explained
 from mlops.release import command_for_release, label, params_for_release
+from mlops.revision import revision_tags
 from mlops.settings import PARAMS, load_params
-from mlops.sync import git_tags
 
 KIND = "pipeline"
 _OF_MLFLOW = "MLFLOW_RUN_ID"
+_NO_SUCH_RUN = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
 
 @contextmanager
@@ -33,6 +36,7 @@ def pipeline_run(root: Path, words: Sequence[str]) -> Iterator[None]:
     """
     # Every process that sees this name and opens a run would write into the one of `mlflow run`.
     pipeline = _Pipeline(root.absolute(), words, os.environ.pop(_OF_MLFLOW, None))
+    os.environ.pop(PARENT, None)  # of a pipeline that was ended before this one, in the shell or job that both began in
     with _warned():
         pipeline.open()
     status = "FAILED"
@@ -81,7 +85,7 @@ class _Pipeline:
 
     def _adopted(self, tracking: Tracking) -> str | None:
         """The run of ``mlflow run``, which without ``--experiment-name`` is in another experiment and can't hold ours."""
-        if self._given is None or tracking.client.get_run(self._given).info.experiment_id != tracking.experiment:
+        if self._given is None or not self._runs_now(tracking, self._given):
             self._given = None
             return None
         # `mlflow run` names the project by its full path.
@@ -89,13 +93,30 @@ class _Pipeline:
             tracking.client.set_tag(self._given, key, text)
         return self._given
 
+    def _runs_now(self, tracking: Tracking, run_id: str) -> bool:
+        """Whether this is a run of the project's experiment that nobody has ended: a job's environment may name an old one."""
+        try:
+            run = tracking.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in _NO_SUCH_RUN:
+                raise
+            state = "no run of this tracking server or database"
+        else:
+            if run.info.experiment_id != tracking.experiment:
+                return False
+            if run.info.status == "RUNNING" and run.info.lifecycle_stage == "active":
+                return True
+            state = "a run that has ended" if run.info.lifecycle_stage == "active" else "a run that was deleted"
+        print(f"{_OF_MLFLOW} names {state} ({run_id[:40]}): it is ignored.", file=sys.stderr)
+        return False
+
     def _created(self, tracking: Tracking) -> str:
         name = f"{KIND} {_profile(self._root)}"
         return str(tracking.client.create_run(tracking.experiment, self._started, self._tags(), name).info.run_id)
 
     def _tags(self) -> dict[str, str]:
         asked = f"dvc repro {command_for_release(self._words)}".strip()
-        return {"kind": KIND, "command": asked, "profile": _profile(self._root), **git_tags(self._root)}
+        return {"kind": KIND, "command": asked, "profile": _profile(self._root), **revision_tags(self._root)}
 
     def _take_in(self, tracking: Tracking) -> None:
         """Trainings that got their run while this one could not be made."""

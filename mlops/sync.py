@@ -6,7 +6,6 @@ Everything is added only where it is missing: it can be repeated at will, and fi
 import hashlib
 import json
 import math
-import subprocess
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cmr.errors import DataError
 from mlops.connection import Tracking, connect, explained, flat
 from mlops.records import PARTS, figures_of_network, headlines, network_names, read_figures, read_network
 from mlops.release import DRAWN, DRAWN_STEPS, figures_for_release, hashes_for_release, label, names_in, settings_for_release
+from mlops.revision import revision_tags
 from mlops.settings import load_params
 from mlops.yaml_files import read_yaml
 
@@ -122,7 +122,7 @@ def _tags(root: Path, about: Mapping[str, Any]) -> dict[str, str]:
     data = hashes_for_release(about["data"], names_in(load_params(root)))
     tags |= {f"content/{path}": digest for path, digest in data.items()}
     tags |= {f"dvc/{path}": version for path, version in _dvc_hashes(root, data).items()}
-    return {**tags, **git_tags(root)}
+    return {**tags, **revision_tags(root)}
 
 
 def _dvc_hashes(root: Path, paths: Collection[str]) -> dict[str, str]:
@@ -139,20 +139,6 @@ def _dvc_hashes(root: Path, paths: Collection[str]) -> dict[str, str]:
             return {path: made[path] for path in paths if path in made}
         time.sleep(0.2)
     return {}
-
-
-def git_tags(root: Path) -> dict[str, str]:
-    """The revision of the project's files, and whether they differ from it; nothing without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        # The pipeline itself writes dvc.lock and reports/ as it goes.
-        dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
-        return {"mlflow.source.git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(dirty)).lower()}
-    except (OSError, subprocess.CalledProcessError):  # no git, or no commit yet: there is no revision to name
-        return {}
 
 
 def _pictures(tracking: Tracking, run: Run, folder: Path) -> None:

@@ -16,8 +16,8 @@ from mlflow.entities import Metric, Run
 
 from mlops.connection import Tracking, TrackingError, connect, explained, flat
 from mlops.release import DRAWN, error_for_release
+from mlops.revision import revision_tags
 from mlops.settings import load_params
-from mlops.sync import git_tags
 from mlops.tuning.results import best, counts
 from mlops.tuning.studies import studies
 from mlops.tuning.study import ENDED, ENTRIES, FAILED, FINISHED, STOPPED, Study, Trial, unfinished
@@ -90,7 +90,7 @@ class Runs:
         if "kind" not in run.data.tags:
             profile = str(load_params(study.folder).get("profile"))
             tags = {"kind": "sweep", "study": study.name, "network": study.network, "profile": profile}
-            tracking.log(run, tags=tags | git_tags(study.root))
+            tracking.log(run, tags=tags | revision_tags(study.root))
         if run.info.status != "RUNNING" and unfinished(study):  # it goes on
             tracking.client.update_run(run.info.run_id, "RUNNING")
         self._parent = str(run.info.run_id)
