@@ -52,6 +52,29 @@ def pipeline_run(root: Path, words: Sequence[str]) -> Iterator[None]:
             pipeline.close(status)
 
 
+def run_of_mlflow(tracking: Tracking, given: str | None) -> str | None:
+    """The run that `mlflow run` has opened, by its id, if it is in the project's experiment and nobody has ended it.
+
+    A job's environment may name the run of an earlier job: that is ignored, with a line.
+    """
+    if given is None:
+        return None
+    try:
+        run = tracking.client.get_run(given)
+    except MlflowException as error:
+        if error.error_code not in _NO_SUCH_RUN:
+            raise
+        state = "no run of this tracking server or database"
+    else:
+        if run.info.experiment_id != tracking.experiment:
+            return None
+        if run.info.status == "RUNNING" and run.info.lifecycle_stage == "active":
+            return given
+        state = "a run that has ended" if run.info.lifecycle_stage == "active" else "a run that was deleted"
+    print(f"{_OF_MLFLOW} names {state} ({given[:40]}): it is ignored.", file=sys.stderr)
+    return None
+
+
 class _Pipeline:
     def __init__(self, root: Path, words: Sequence[str], given: str | None):
         self._root, self._words, self._given = root, words, given
@@ -85,30 +108,13 @@ class _Pipeline:
 
     def _adopted(self, tracking: Tracking) -> str | None:
         """The run of ``mlflow run``, which without ``--experiment-name`` is in another experiment and can't hold ours."""
-        if self._given is None or not self._runs_now(tracking, self._given):
-            self._given = None
+        self._given = run_of_mlflow(tracking, self._given)
+        if self._given is None:
             return None
         # `mlflow run` names the project by its full path.
         for key, text in {"mlflow.source.name": "MLproject", **self._tags()}.items():
             tracking.client.set_tag(self._given, key, text)
         return self._given
-
-    def _runs_now(self, tracking: Tracking, run_id: str) -> bool:
-        """Whether this is a run of the project's experiment that nobody has ended: a job's environment may name an old one."""
-        try:
-            run = tracking.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in _NO_SUCH_RUN:
-                raise
-            state = "no run of this tracking server or database"
-        else:
-            if run.info.experiment_id != tracking.experiment:
-                return False
-            if run.info.status == "RUNNING" and run.info.lifecycle_stage == "active":
-                return True
-            state = "a run that has ended" if run.info.lifecycle_stage == "active" else "a run that was deleted"
-        print(f"{_OF_MLFLOW} names {state} ({run_id[:40]}): it is ignored.", file=sys.stderr)
-        return False
 
     def _created(self, tracking: Tracking) -> str:
         name = f"{KIND} {_profile(self._root)}"

@@ -15,6 +15,7 @@ import pandas as pd
 from mlflow.entities import Metric, Run
 
 from mlops.connection import Tracking, TrackingError, connect, explained, flat
+from mlops.pipeline_run import run_of_mlflow
 from mlops.release import DRAWN, error_for_release
 from mlops.revision import revision_tags
 from mlops.settings import load_params
@@ -81,7 +82,8 @@ class Runs:
 
     def _start(self, tracking: Tracking) -> str:
         study = self._study
-        above = _adopted(tracking)
+        # Taken away: else every process that opens a run would write into that one.
+        above = run_of_mlflow(tracking, os.environ.pop("MLFLOW_RUN_ID", None))
         run = tracking.find_or_create(self._key, f"sweep {study.name}", int(1000 * study.created), parent=above)
         asked = flat({"metric": study.search.metric, "objectives": list(study.objectives), "trials": study.trials})
         asked |= {f"space.{key}": _words(domain) for key, domain in study.search.space.items()}
@@ -170,10 +172,3 @@ def _words(domain: Any) -> str:
     if domain.choices is not None:
         return f"one of {list(domain.choices)}"
     return f"{domain.low} to {domain.high}{', logarithmic' if domain.log else ''}"
-
-
-def _adopted(tracking: Tracking) -> str | None:
-    """The run of ``mlflow run``, if it is in the project's experiment: what the sweep is to be shown under."""
-    given = os.environ.pop("MLFLOW_RUN_ID", None)  # else every process that opens a run would write into that one
-    same = given and tracking.client.get_run(given).info.experiment_id == tracking.experiment
-    return given if same else None
