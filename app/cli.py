@@ -171,6 +171,8 @@ def _sync(root: Path) -> None:
     with explained(root):
         tracking = connect(root)
         versions = [registry.register(tracking, model) for model in registry.packaged(root)]
+        for line in [line for model in registry.MODELS for line in registry.repair(tracking, model)]:
+            typer.echo(f"warning: {line}", err=True)
     if versions:
         typer.echo(f"Registered: {', '.join(f'{version.name} version {version.number}' for version in versions)}.")
 

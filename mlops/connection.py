@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from filelock import FileLock
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
@@ -62,11 +62,11 @@ class Tracking:
         return next(iter(self._all(run_key)), None)
 
     def find_or_create(self, run_key: str, name: str, started_ms: int, parent: str | None = None) -> Run:
-        """The run with that key; if there is none it is created, under the run ``parent`` or else under the run
-        ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
+        """The run with that key, restored if somebody has deleted it; if there is none it is created, under the run ``parent``
+        or else under the run ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
         parent = parent or os.environ.get(PARENT)
         with _lock(self.root):
-            run = self.find(run_key)
+            run = self.find(run_key) or self._restored(run_key)
             if run is None:
                 above = {"mlflow.parentRunId": parent} if parent else {}
                 self.client.create_run(self.experiment, started_ms, {RUN_KEY: run_key, **above}, name)
@@ -77,10 +77,17 @@ class Tracking:
                         self.client.delete_run(other.info.run_id)
         return run
 
-    def _all(self, run_key: str) -> list[Run]:
+    def _restored(self, run_key: str) -> Run | None:
+        """A deleted run with that key, back again: a registered version may stand on its files."""
+        for run in self._all(run_key, ViewType.DELETED_ONLY):
+            self.client.restore_run(run.info.run_id)
+            return self.client.get_run(run.info.run_id)
+        return None
+
+    def _all(self, run_key: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         order = ["attributes.start_time ASC"]  # then by run id
         return list(
-            self.client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=10, order_by=order)
+            self.client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{run_key}'", view, max_results=10, order_by=order)
         )
 
     def points(self, run: Run, names: Iterable[str]) -> set[tuple[str, int]]:

@@ -145,12 +145,20 @@ def _pictures(tracking: Tracking, run: Run, folder: Path) -> None:
     """What the network drew. Other pictures in its folder, such as an autoencoder's reconstructions, show real slices."""
     pictures = [path for path in (folder / DRAWN, *sorted((folder / DRAWN_STEPS).glob("step-*.png"))) if path.is_file()]
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in pictures)).hexdigest()
-    if not pictures or run.data.tags.get(PICTURES) == digest:
+    places = {(Path("pictures") / path.relative_to(folder)).as_posix(): path for path in pictures}
+    if not pictures or (run.data.tags.get(PICTURES) == digest and _stored(tracking, run, places)):
         return
-    for path in pictures:
-        place = Path("pictures") / path.parent.relative_to(folder)
-        tracking.client.log_artifact(run.info.run_id, str(path), place.as_posix())
+    for place, path in places.items():
+        tracking.client.log_artifact(run.info.run_id, str(path), Path(place).parent.as_posix())
     tracking.log(run, tags={PICTURES: digest})  # last, so that an upload cut short is done again
+
+
+def _stored(tracking: Tracking, run: Run, places: Collection[str]) -> bool:
+    """Whether all these artifacts are there: a tag says what was uploaded once, and a store may have lost files since."""
+    folders = {Path(place).parent.as_posix() for place in places}
+    return set(places) <= {
+        one.path for folder in folders for one in tracking.client.list_artifacts(run.info.run_id, folder) if not one.is_dir
+    }
 
 
 def sync_figures(tracking: Tracking, name: str, files: Mapping[str, Any]) -> None:
@@ -196,7 +204,7 @@ def _table(tracking: Tracking, run: Run, figures: Mapping[str, Mapping[str, Any]
     rows = [[name, *(figure.get(column) for column in columns)] for name, figure in sorted(figures.items())]
     table = {"columns": ["figure", *columns], "data": rows}
     digest = hashlib.sha256(json.dumps(table).encode()).hexdigest()
-    if run.data.tags.get(TABLE_DIGEST) != digest:
+    if run.data.tags.get(TABLE_DIGEST) != digest or not _stored(tracking, run, [TABLE]):
         tracking.client.log_dict(run.info.run_id, table, TABLE)
         # The first tag makes MLflow show the file as a table. The second comes last: an upload cut short is done again.
         tracking.log(run, tags={"mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}])})
