@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cmr.errors import DataError, without_secrets
 from mlops.causes import AddressError, cause_of, check_address, last_line
 from mlops.moved import ARTIFACTS, artifacts_beside, follow_the_folder
+from mlops.private import share_with_group
 from mlops.settings import section
 
 RUN_KEY = "syncmri.run_key"
@@ -128,12 +129,14 @@ def connect(root: Path) -> Tracking:
     name = section("tracking.experiment", str, root)
     with explained(root), _quiet():
         check_address(tracking_uri(root))
+        share_with_group(root)
         with _lock(root):  # processes that create one new SQLite database at the same time break it for good
             follow_the_folder(tracking_uri(root), name)
             client = MlflowClient(tracking_uri(root))
             experiment = client.get_experiment_by_name(name) or _create_experiment(client, name, root)
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
+            share_with_group(root)  # the database may be new
         return Tracking(client, experiment.experiment_id, root)
 
 

@@ -18,7 +18,7 @@ from evaluation.networks.weights import WEIGHTS, entries
 from mlops.approvals.keys import keys_folder
 from mlops.cluster import ADDRESS, asks_for_token, joined
 from mlops.lanes import dvc
-from mlops.private import SITE_CACHE, faults
+from mlops.private import ENVIRONMENT, SITE_CACHE, faults
 from mlops.repro import WITHOUT_GIT, lacks_git
 from mlops.revision import revision
 from mlops.settings import DataSettings, check, load_params, lookup, validate_all
@@ -189,9 +189,9 @@ def _tracking(root: Path) -> Check:
 
 def _site_cache(root: Path) -> Check:
     """Where DVC keeps what it reads with pickle: in a folder of this user alone."""
-    name, environment = "DVC site cache", "DVC_SITE_CACHE_DIR"
+    name = "DVC site cache"
     asked = subprocess.run(dvc("config", "core.site_cache_dir"), cwd=root, capture_output=True, text=True)
-    named = os.environ.get(environment) or asked.stdout.strip()
+    named = os.environ.get(ENVIRONMENT) or asked.stdout.strip()
     if not named:
         return Check(name, FAIL, "DVC's own, which every user may write and DVC reads with pickle", _RESTORE_CONFIG)
     folder = root / named

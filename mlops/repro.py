@@ -12,7 +12,7 @@ from pathlib import Path
 from cmr.errors import DataError
 from mlops.cluster import ADDRESS
 from mlops.lanes import COHORT, THREADS, dvc, phases, run_lanes, run_stages
-from mlops.private import keep_private
+from mlops.private import keep_private, share_with_group
 from mlops.revision import in_repository
 from mlops.settings import PARAMS, load_params
 from mlops.share import room
@@ -34,6 +34,7 @@ def reproduce(root: Path, arguments: Sequence[str], environment: Mapping[str, st
     """
     if not (root / PARAMS).is_file():
         raise DataError(f"{root / PARAMS}: there is no such file. Run `syncmri configure demo` first (or real, or paper).")
+    share_with_group(root)
     keep_private(root)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, **(environment or {})}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cmr.files import whole_folder
+from mlops.private import share_with_group
 from mlops.profiles import changed
 from mlops.settings import PARAMS, section
 from mlops.tuning.space import DIRECTIONS, Domain, SearchSettings, leaves
@@ -120,7 +121,9 @@ class Study:
         import optuna
 
         directions = [_DIRECTION[goal] for goal in self.goals.values()]
-        return optuna.create_study(storage=self.storage(), study_name=self.name, directions=directions, load_if_exists=True)
+        study = optuna.create_study(storage=self.storage(), study_name=self.name, directions=directions, load_if_exists=True)
+        share_with_group(self.root)  # the database may be new
+        return study
 
     def all_trials(self) -> list[Trial]:
         """Every trial so far; not those that Optuna asked for twice."""
