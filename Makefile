@@ -11,11 +11,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 TOOLS := .venv-tools/.installed
 LOCKED = $(BIN)/python -m pip install --quiet --require-hashes --no-deps --no-build-isolation --requirement
+# Its programs name the folder that the environment was made in: one that was moved with its project is made again. A link to
+# another checkout's is left alone.
+MOVED := $(shell test -L .venv || test ! -e $(BIN)/syncmri || grep -qsF "$(CURDIR)/$(BIN)/python" $(BIN)/syncmri || echo moved)
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults bench lint lock sbom audit clean
+.PHONY: moved help install demo test test-faults bench lint lock sbom audit clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -7
@@ -26,7 +29,7 @@ install: $(INSTALLED)
 # lock installed must not hide what the new one lacks. The environment's own pip, which may be old, installs the locked pip and nothing
 # else. --no-deps: the lock files have said everything, and `pip check` sees that they have. --no-build-isolation: the few packages that
 # come as source are built with the locked setuptools, not with whatever the index offers.
-$(INSTALLED): requirements.lock requirements.cpu.lock requirements.cuda.lock .ci/pip.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements.cpu.lock requirements.cuda.lock .ci/pip.lock pyproject.toml $(MOVED)
 	$(PYTHON) -m venv --clear .venv
 	$(LOCKED) .ci/pip.lock
 	@# pip would prefer PyPI's torch to a CPU build in a folder: see .ci/lock.py.

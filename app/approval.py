@@ -85,8 +85,10 @@ class ApprovalWatch:
                 f"{self._model}` on that machine says what is wrong."
             )
         if (approval.version.number, approval.statement.package) != (self._number, self._digest):
+            other = approval.version.number
+            successor = f"version {other}" if other != self._number else f"another network with the number {other}"
             return NotApprovedError(
-                f"Version {self._number} of {name} is no longer approved: version "
-                f"{approval.version.number} has taken its place. Start again to use that one."
+                f"Version {self._number} of {name} is no longer approved: {successor} has taken its place. Start again to use "
+                "that one."
             )
         return None

@@ -16,6 +16,7 @@ from app.server_options import users_app
 from app.studio.command import studio
 from app.tune_commands import tune_app
 from cmr.errors import DataError, without_secrets
+from mlops.terminal import print_on_any_terminal
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -128,7 +129,7 @@ def run(context: typer.Context) -> None:
     """
     from mlops.cluster import started
     from mlops.pipeline_run import pipeline_run
-    from mlops.repro import reproduce
+    from mlops.repro import after_a_stop, reproduce
     from mlops.settings import find_root
 
     root = find_root()
@@ -136,7 +137,7 @@ def run(context: typer.Context) -> None:
         with started(root) as environment:
             status = reproduce(root, context.args, environment)
         if status:
-            typer.echo("The pipeline stopped; what is done is kept, and `syncmri run` goes on from there.", err=True)
+            typer.echo(f"The pipeline stopped. {after_a_stop(root)}", err=True)
             raise typer.Exit(status)
         try:
             _sync(root)
@@ -170,6 +171,8 @@ def _sync(root: Path) -> None:
     with explained(root):
         tracking = connect(root)
         versions = [registry.register(tracking, model) for model in registry.packaged(root)]
+        for line in [line for model in registry.MODELS for line in registry.repair(tracking, model)]:
+            typer.echo(f"warning: {line}", err=True)
     if versions:
         typer.echo(f"Registered: {', '.join(f'{version.name} version {version.number}' for version in versions)}.")
 
@@ -241,6 +244,7 @@ def _shown(path: Path) -> Path:
 
 def main() -> None:
     """Entry point: a fault in the user's data is one clear message and status 1, Ctrl-C one line and status 130."""
+    print_on_any_terminal()
     try:
         app()
     except DataError as error:

@@ -126,8 +126,8 @@ def apply(
     found = load(root, study)
     chosen = winner(found, trial)
     typer.echo(line(found, chosen))
-    before = (root / PARAMS).read_text(encoding="utf-8")
     after = changed(root / PARAMS, {f"{found.network}.{key}": value for key, value in leaves(chosen.values).items()})
+    before = (root / PARAMS).read_text(encoding="utf-8-sig")
     if after == before:
         typer.echo(f"{PARAMS} has these values already.")
         return

@@ -6,8 +6,9 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mlops.settings import TrainerSettings, check, load_params
 ADDRESS = "RAY_ADDRESS"
 _ROOT = "SYNCMRI_ROOT"  # tells a worker where the project is
 _PATIENCE_S = 10
+_LONGEST_SOCKET = 103  # bytes of a socket's path: 107 on Linux, 103 on macOS
+_SOCKET = len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
 _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _HANDED_ON = ("MLFLOW_TRACKING_URI", "SYNCMRI_WEIGHTS", "SYNCMRI_PARENT_RUN_ID")
 """Variables of this process that a worker on another machine works by as well."""
@@ -69,22 +72,48 @@ def joined(root: Path) -> Iterator[None]:
         yield
         return
     address = os.environ.get(ADDRESS)
-    own: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    with nullcontext() if address else _place_for_sockets() as place:
+        own: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+        own |= {"_temp_dir": place} if place else {}
+        try:
+            if address:
+                _answers(address)
+            else:
+                _make_token()
+            ray.init(**own, **quiet, runtime_env=_worker_environment(root.resolve()))
+        except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+            if not address:
+                raise
+            raise DataError(_refusal(address, error)) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _place_for_sockets() -> Iterator[str | None]:
+    """A short folder for Ray's sockets where that of ``RAY_TMPDIR`` or ``TMPDIR`` is too long or not there, as under Slurm;
+    None where it will do. It is gone afterwards.
+
+    Raises:
+        DataError: no short folder can be written to.
+    """
+    named = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR")
+    if not named or (len(os.fsencode(named)) + _SOCKET <= _LONGEST_SOCKET and os.access(named, os.W_OK | os.X_OK)):
+        yield None
+        return
     try:
-        if address:
-            _answers(address)
-        else:
-            _make_token()
-        ray.init(**own, **quiet, runtime_env=_worker_environment(root.resolve()))
-    except (OSError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
-        if not address:
-            raise
-        raise DataError(_refusal(address, error)) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        scratch = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"Ray cannot put its sockets into {named} (TMPDIR), which is too long or not there, nor into /tmp "
+            f"({error.strerror}). Set RAY_TMPDIR to a folder with a path of at most 30 characters that you may write to."
+        ) from error
+    with scratch as place:
+        print(f"TMPDIR ({named}) is no place for Ray's sockets: {place} is used instead.", file=sys.stderr)
+        yield place
 
 
 def _make_token() -> None:

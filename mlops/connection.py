@@ -15,14 +15,16 @@ from typing import Any
 from urllib.parse import urlparse
 
 from filelock import FileLock
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from cmr.errors import DataError, without_secrets
+from mlops.causes import AddressError, cause_of, check_address, last_line
 from mlops.moved import ARTIFACTS, artifacts_beside, follow_the_folder
+from mlops.private import share_with_group
 from mlops.settings import section
 
 RUN_KEY = "syncmri.run_key"
@@ -31,12 +33,21 @@ LONGEST_PARAM = 500
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 1000, 100  # limits of mlflow's log_batch
 _LOCK_SECONDS = 60.0
 # requests' errors and a lock's timeout are OSErrors; a client of an object store that is not installed is an ImportError
-_UNAVAILABLE = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
+_UNAVAILABLE = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, AddressError)
+_STORES = ("botocore", "boto3", "google", "azure")  # clients of object stores, whose errors have no other type in common
 _NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool")
 
 
 class TrackingError(DataError):
-    """The tracking server or database cannot be used now. Nothing is lost: ``syncmri sync`` delivers it later."""
+    """The tracking server or database cannot be used now. Nothing is lost: ``syncmri sync`` delivers it later.
+
+    Attributes:
+        way_out: what to do about it; empty where the message says all.
+    """
+
+    def __init__(self, message: str = "", way_out: str = ""):
+        super().__init__(message)
+        self.way_out = way_out
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,11 @@ class Tracking:
         return next(iter(self._all(run_key)), None)
 
     def find_or_create(self, run_key: str, name: str, started_ms: int, parent: str | None = None) -> Run:
-        """The run with that key; if there is none it is created, under the run ``parent`` or else under the run
-        ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
+        """The run with that key, restored if somebody has deleted it; if there is none it is created, under the run ``parent``
+        or else under the run ``SYNCMRI_PARENT_RUN_ID`` if that is set."""
         parent = parent or os.environ.get(PARENT)
         with _lock(self.root):
-            run = self.find(run_key)
+            run = self.find(run_key) or self._restored(run_key)
             if run is None:
                 above = {"mlflow.parentRunId": parent} if parent else {}
                 self.client.create_run(self.experiment, started_ms, {RUN_KEY: run_key, **above}, name)
@@ -67,10 +78,17 @@ class Tracking:
                         self.client.delete_run(other.info.run_id)
         return run
 
-    def _all(self, run_key: str) -> list[Run]:
+    def _restored(self, run_key: str) -> Run | None:
+        """A deleted run with that key, back again: a registered version may stand on its files."""
+        for run in self._all(run_key, ViewType.DELETED_ONLY):
+            self.client.restore_run(run.info.run_id)
+            return self.client.get_run(run.info.run_id)
+        return None
+
+    def _all(self, run_key: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
         order = ["attributes.start_time ASC"]  # then by run id
         return list(
-            self.client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=10, order_by=order)
+            self.client.search_runs([self.experiment], f"tags.`{RUN_KEY}` = '{run_key}'", view, max_results=10, order_by=order)
         )
 
     def points(self, run: Run, names: Iterable[str]) -> set[tuple[str, int]]:
@@ -110,25 +128,31 @@ def connect(root: Path) -> Tracking:
     """
     name = section("tracking.experiment", str, root)
     with explained(root), _quiet():
+        check_address(tracking_uri(root))
+        share_with_group(root)
         with _lock(root):  # processes that create one new SQLite database at the same time break it for good
             follow_the_folder(tracking_uri(root), name)
             client = MlflowClient(tracking_uri(root))
             experiment = client.get_experiment_by_name(name) or _create_experiment(client, name, root)
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
+            share_with_group(root)  # the database may be new
         return Tracking(client, experiment.experiment_id, root)
 
 
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
-    """Turn whatever a tracking server that is down or broken can raise into :class:`TrackingError`."""
+    """Turn whatever a tracking server that is down or broken can raise into :class:`TrackingError`, by its cause."""
     try:
         yield
-    except _UNAVAILABLE as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:
+        if not (isinstance(error, _UNAVAILABLE) or type(error).__module__.partition(".")[0] in _STORES):
+            raise
+        cause = cause_of(error)
         raise TrackingError(
-            f"MLflow at {tracking_uri(root)} cannot be used now: {reason[:300]} Training and figures are safe on disk; "
-            "when it is back, `syncmri sync` brings them in."
+            f"MLflow at {tracking_uri(root)} {cause.what} ({last_line(error)}). {cause.way_out} Training and "
+            "figures are safe on disk; `syncmri sync` brings them in afterwards.",
+            cause.way_out,
         ) from error
 
 
@@ -195,10 +219,11 @@ def _lock(root: Path) -> FileLock:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the log of a new database's dozens of schema steps, and of each attempt to reach a server."""
+    """Without the log of a new database's dozens of schema steps, of each attempt to reach a server, and of the tracebacks that
+    :func:`explained` puts into a line."""
     levels = {name: logging.getLogger(name).level for name in _NOISY}
     for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:

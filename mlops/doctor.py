@@ -18,7 +18,9 @@ from evaluation.networks.weights import WEIGHTS, entries
 from mlops.approvals.keys import keys_folder
 from mlops.cluster import ADDRESS, asks_for_token, joined
 from mlops.lanes import dvc
-from mlops.private import SITE_CACHE, faults
+from mlops.private import ENVIRONMENT, SITE_CACHE, faults
+from mlops.repro import WITHOUT_GIT, lacks_git
+from mlops.revision import revision
 from mlops.settings import DataSettings, check, load_params, lookup, validate_all
 
 State = Literal["ok", "warn", "fail"]
@@ -52,6 +54,7 @@ def examine(root: Path | None) -> Iterator[Check]:
     if root is None:
         yield Check("project", FAIL, "this folder is in no SynCMRI checkout", "change into your checkout and try again")
         return
+    yield _revision(root)
     yield _packages(root / "requirements.lock")
     yield _params(root)
     yield from _raw_data(root)
@@ -117,6 +120,16 @@ def _program(name: str, command: list[str], advice: str) -> Check:
     return Check(name, OK, done.stdout.strip().removeprefix("git version "))
 
 
+def _revision(root: Path) -> Check:
+    """Whether runs can name the revision that they were made from, and DVC finds the repository that it wants."""
+    found = revision(root)
+    if not found.why:
+        return Check("revision", OK, f"{found.commit[:12]}{', with changed files' if found.changed else ''}")
+    if lacks_git(root):
+        return Check("revision", FAIL, "no git repository, and DVC wants one", WITHOUT_GIT)
+    return Check("revision", WARN, f"none is recorded: {found.why}", found.advice)
+
+
 def _packages(lock: Path) -> Check:
     if not lock.is_file():
         return Check("packages", FAIL, f"{lock.name} is missing", f"`git checkout -- {lock.name}`")
@@ -162,21 +175,23 @@ def _raw_data(root: Path) -> Iterator[Check]:
 
 
 def _tracking(root: Path) -> Check:
-    from mlops.connection import connect, tracking_uri  # mlflow takes two seconds to import
+    from mlops.connection import TrackingError, connect, tracking_uri  # mlflow takes two seconds to import
 
     uri = tracking_uri(root)
     try:
         connect(root)
+    except TrackingError as error:
+        return Check("tracking", WARN, str(error), error.way_out)
     except DataError as error:
-        return Check("tracking", WARN, str(error), "start the server, or unset MLFLOW_TRACKING_URI to use mlflow.db here")
+        return Check("tracking", WARN, str(error), "correct params.yaml, or write it anew with `syncmri configure`")
     return Check("tracking", OK, without_secrets(uri))
 
 
 def _site_cache(root: Path) -> Check:
     """Where DVC keeps what it reads with pickle: in a folder of this user alone."""
-    name, environment = "DVC site cache", "DVC_SITE_CACHE_DIR"
+    name = "DVC site cache"
     asked = subprocess.run(dvc("config", "core.site_cache_dir"), cwd=root, capture_output=True, text=True)
-    named = os.environ.get(environment) or asked.stdout.strip()
+    named = os.environ.get(ENVIRONMENT) or asked.stdout.strip()
     if not named:
         return Check(name, FAIL, "DVC's own, which every user may write and DVC reads with pickle", _RESTORE_CONFIG)
     folder = root / named

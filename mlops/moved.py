@@ -39,8 +39,11 @@ def artifacts_beside(uri: str) -> Path | None:
 def follow_the_folder(uri: str, experiment: str) -> bool:
     """Bring the artifact locations in a project's own database up to date with where the project lies now.
 
-    Changed are all locations below the old folder of ``experiment``, in one transaction: so old artifacts are found, and a copy
-    writes nothing into the original's. The caller holds the project's lock on its database.
+    Changed are all locations below the old folder of the project, in one transaction: so old artifacts are found, a copy writes
+    nothing into the original's, and the old folder is not made again. The caller holds the project's lock on its database.
+
+    Args:
+        experiment: that of the trainings; its location says where the project lay.
 
     Returns:
         Whether something was changed.
@@ -51,20 +54,29 @@ def follow_the_folder(uri: str, experiment: str) -> bool:
     with closing(sqlite3.connect(here.parent / "mlflow.db", timeout=_PATIENCE_S, isolation_level=None)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
             return False
-        found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
-        if found is None or not found[0] or not _moved(found[0], here):
+        old = _old_folder(database, experiment, here)
+        if old is None:
             return False
-        old, new = found[0], here.as_uri()
         database.execute("BEGIN IMMEDIATE")
-        for table, column in _LOCATIONS:
-            database.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
-            )
+        for before, now in ((old.as_uri(), here.parent.as_uri()), (str(old), str(here.parent))):
+            for table, column in _LOCATIONS:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (now, len(before) + 1, len(before) + 1, f"{before}/"),
+                )
         database.execute("COMMIT")
     _artifact_repos_cache.clear()  # of this process: MLflow remembers where the artifacts of a run lie
-    _LOG.warning("This project lay at %s before: its database now looks for artifacts in %s.", _path(old).parent, here)
+    _LOG.warning("This project lay at %s before: its database now looks for artifacts in %s.", old, here)
     return True
+
+
+def _old_folder(database: sqlite3.Connection, experiment: str, here: Path) -> Path | None:
+    """Where the project lay, by the location of its experiment, or of another one whose folder is gone; None if it lies there
+    still."""
+    for name, location in database.execute("SELECT name, artifact_location FROM experiments").fetchall():
+        if location and _moved(location, here) and (name == experiment or not _path(location).is_dir()):
+            return _path(location).parent
+    return None
 
 
 def _moved(location: str, here: Path) -> bool:

@@ -32,7 +32,8 @@ from mlops.licences import licences_of
 from mlops.manifest import write_manifest
 from mlops.records import read_json, read_network
 from mlops.release import figures_for_release, names_in
-from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, load_params, read_yaml, section
+from mlops.settings import DataSettings, GeneratorsSettings, PhantomData, load_params, section
+from mlops.yaml_files import read_yaml
 from models.checkpoint import CONFIG, WEIGHTS
 from models.config import ImageSamplingSettings, MaskSamplingSettings
 

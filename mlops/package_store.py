@@ -40,6 +40,13 @@ def upload_package(tracking: Tracking, run: Run, folder: Path, manifest: Manifes
         tracking.client.log_artifact(run_id, str(folder / MANIFEST), place)
 
 
+def is_stored(tracking: Tracking, run_id: str, digest: str) -> bool:
+    """Whether a run's artifacts hold manifest and model of a package; their contents are compared when they are fetched."""
+    place = package_place(digest)
+    found = {one.path for one in tracking.client.list_artifacts(run_id, place)}
+    return {f"{place}/{MANIFEST}", f"{place}/{MODEL}"} <= found
+
+
 def fetch_package(tracking: Tracking, version: "Version", digest: str, folder: Path) -> None:
     """Fetch a package from MLflow into an empty folder, and check it as :func:`download_package` does."""
     # What is there is compared by name and size before it is fetched: a store may hold anything.

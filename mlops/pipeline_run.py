@@ -9,16 +9,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from ruamel.yaml import YAML
 
 from cmr.errors import DataError
 from mlops.connection import PARENT, RUN_KEY, Tracking, TrackingError, connect, explained
 from mlops.release import command_for_release, label, params_for_release
+from mlops.revision import revision_tags
 from mlops.settings import PARAMS, load_params
-from mlops.sync import git_tags
 
 KIND = "pipeline"
 _OF_MLFLOW = "MLFLOW_RUN_ID"
+_NO_SUCH_RUN = tuple(ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
 
 @contextmanager
@@ -33,6 +36,7 @@ def pipeline_run(root: Path, words: Sequence[str]) -> Iterator[None]:
     """
     # Every process that sees this name and opens a run would write into the one of `mlflow run`.
     pipeline = _Pipeline(root.absolute(), words, os.environ.pop(_OF_MLFLOW, None))
+    os.environ.pop(PARENT, None)  # of a pipeline that was ended before this one, in the shell or job that both began in
     with _warned():
         pipeline.open()
     status = "FAILED"
@@ -46,6 +50,29 @@ def pipeline_run(root: Path, words: Sequence[str]) -> Iterator[None]:
         os.environ.pop(PARENT, None)
         with _warned():
             pipeline.close(status)
+
+
+def run_of_mlflow(tracking: Tracking, given: str | None) -> str | None:
+    """The run that `mlflow run` has opened, by its id, if it is in the project's experiment and nobody has ended it.
+
+    A job's environment may name the run of an earlier job: that is ignored, with a line.
+    """
+    if given is None:
+        return None
+    try:
+        run = tracking.client.get_run(given)
+    except MlflowException as error:
+        if error.error_code not in _NO_SUCH_RUN:
+            raise
+        state = "no run of this tracking server or database"
+    else:
+        if run.info.experiment_id != tracking.experiment:
+            return None
+        if run.info.status == "RUNNING" and run.info.lifecycle_stage == "active":
+            return given
+        state = "a run that has ended" if run.info.lifecycle_stage == "active" else "a run that was deleted"
+    print(f"{_OF_MLFLOW} names {state} ({given[:40]}): it is ignored.", file=sys.stderr)
+    return None
 
 
 class _Pipeline:
@@ -81,8 +108,8 @@ class _Pipeline:
 
     def _adopted(self, tracking: Tracking) -> str | None:
         """The run of ``mlflow run``, which without ``--experiment-name`` is in another experiment and can't hold ours."""
-        if self._given is None or tracking.client.get_run(self._given).info.experiment_id != tracking.experiment:
-            self._given = None
+        self._given = run_of_mlflow(tracking, self._given)
+        if self._given is None:
             return None
         # `mlflow run` names the project by its full path.
         for key, text in {"mlflow.source.name": "MLproject", **self._tags()}.items():
@@ -95,7 +122,7 @@ class _Pipeline:
 
     def _tags(self) -> dict[str, str]:
         asked = f"dvc repro {command_for_release(self._words)}".strip()
-        return {"kind": KIND, "command": asked, "profile": _profile(self._root), **git_tags(self._root)}
+        return {"kind": KIND, "command": asked, "profile": _profile(self._root), **revision_tags(self._root)}
 
     def _take_in(self, tracking: Tracking) -> None:
         """Trainings that got their run while this one could not be made."""

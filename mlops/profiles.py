@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import CommentMark, MarkedYAMLError, YAMLError
+from ruamel.yaml.error import CommentMark, YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.tokens import CommentToken
 
@@ -17,8 +17,9 @@ from cmr.errors import DataError
 from cmr.files import whole_file
 from cmr.readers import READERS
 from mlops.faults import key_paths, known_keys, nearest
-from mlops.settings import PARAMS, find_root, read_yaml, validate_all
+from mlops.settings import PARAMS, find_root, validate_all
 from mlops.take_in import take_in_raw
+from mlops.yaml_files import read_text, read_yaml_in_any_encoding, unshared, yaml_fault
 
 REFERENCE = "paper"
 PAPER_DATASETS = ("acdc", "mnms")
@@ -121,13 +122,16 @@ def _profile(root: Path, profile: str) -> CommentedMap:
 
 
 def _read(path: Path) -> CommentedMap:
+    if not path.is_file():
+        raise DataError(f"{path}: missing; fetch it again with `git checkout -- {path.name}`.")
+    text = read_text(path)
     try:
-        return _yaml().load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; fetch it again with `git checkout -- {path.name}`.") from error
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DataError(f"{path}{line}: not readable as YAML: {error.problem}.") from error
+        found = _yaml().load(text)
+    except YAMLError as error:
+        raise DataError(yaml_fault(path, error)) from error
+    if not isinstance(found, CommentedMap):
+        raise DataError(f"{path}: expected a mapping of settings, found {type(found).__name__}.")
+    return unshared(found)
 
 
 def _yaml() -> YAML:
@@ -201,8 +205,18 @@ def _use_real(params: CommentedMap, name: str, place: str) -> None:
 
 
 def _keep_excluded(params: CommentedMap, root: Path) -> None:
-    """Who withdrew their consent stays left out under every profile."""
-    if (root / PARAMS).is_file() and (kept := (read_yaml(root / PARAMS).get("data") or {}).get("excluded")):
+    """Who withdrew their consent stays left out under every profile, whatever else is wrong with the file that is replaced."""
+    path = root / PARAMS
+    if not path.is_file():
+        return
+    try:
+        before = read_yaml_in_any_encoding(path)
+    except DataError as error:
+        raise DataError(
+            f"{error} Patients that it excludes would be taken in again. Correct that line, or move the file away."
+        ) from error
+    data = before.get("data") if isinstance(before, dict) else None
+    if isinstance(data, dict) and (kept := data.get("excluded")):
         _put(params["data"], "excluded", kept)
 
 

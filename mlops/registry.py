@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
@@ -25,7 +26,7 @@ from mlops.gate import MASKS
 from mlops.house import INHOUSE, inhouse_files, keep, patients_of
 from mlops.manifest import MANIFEST, Manifest, check_files, check_package, manifest_digest, read_manifest
 from mlops.package import MODEL, PACKAGES
-from mlops.package_store import fetch_package, package_place, upload_package
+from mlops.package_store import fetch_package, is_stored, package_place, upload_package
 from mlops.records import read_network
 from mlops.sync import sync_network
 from models.registry import GENERATORS
@@ -117,7 +118,8 @@ def register(tracking: Tracking, model: str) -> Version:
     with FileLock(root / ".syncmri" / "register.lock", timeout=_LOCK_SECONDS):
         keep(root, digest, root / PACKAGES / model / INHOUSE)
         found = _of_digest(tracking, model, digest)
-        run_id = _upload(tracking, manifest, digest)  # nothing, where it is uploaded; artifacts may be lost, the version not
+        # Nothing, where it is uploaded: a version's artifacts may be lost.
+        run_id = _upload(tracking, manifest, digest, found.run_id if found else None)
         if found is None:
             _create(tracking, manifest, digest, run_id)
             found = _of_digest(tracking, model, digest)
@@ -126,6 +128,31 @@ def register(tracking: Tracking, model: str) -> Version:
         if CANDIDATE not in newest.aliases:  # also where somebody was stopped before it
             tracking.client.set_registered_model_alias(newest.name, CANDIDATE, str(newest.number))
         return version(tracking, model, found.number)
+
+
+def repair(tracking: Tracking, model: str) -> list[str]:
+    """Upload again the files that versions of ``model`` have lost in MLflow, from the copies on this machine.
+
+    Returns:
+        A sentence for each version that had lost its files: what was done, or what is to be done.
+    """
+    told = []
+    for one in versions(tracking, model):
+        digest = one.digest
+        run = _run_of(tracking, one)
+        if digest is None or (run is not None and is_stored(tracking, one.run_id, digest)):
+            continue
+        copy = cached_package(tracking.root, digest)
+        # Anybody who can write to MLflow may name a digest and a run: only runs of this project's experiment get files.
+        if run is not None and run.info.experiment_id == tracking.experiment and copy.is_dir():
+            upload_package(tracking, run, copy, check_package(copy, digest, MODEL), digest)
+            told.append(f"{one.name} version {one.number} had lost its files in MLflow: they are there again.")
+            continue
+        same = next((other for other in versions(tracking, model) if other.digest == digest and other != one), None)
+        way_out = f"Version {same.number} is the same package" if same else "No copy of them is on this machine"
+        way_out += f": `syncmri promote {model}` approves it anew." if same and APPROVED in one.aliases else "."
+        told.append(f"{one.name} version {one.number} cannot be used: its files in MLflow are gone. {way_out}")
+    return told
 
 
 def read_package(root: Path, model: str) -> tuple[Manifest, str]:
@@ -201,14 +228,28 @@ def _version(model: str, known: RegisteredModel, found: ModelVersion) -> Version
 
 
 def _of_digest(tracking: Tracking, model: str, digest: str) -> Version | None:
-    """The oldest version of that package: two machines that registered at one moment agree on it."""
-    return next((one for one in reversed(versions(tracking, model)) if one.tags.get(DIGEST) == digest), None)
+    """The oldest version of that package whose run is there: two machines that registered at one moment agree on it."""
+    same = [one for one in reversed(versions(tracking, model)) if one.tags.get(DIGEST) == digest]
+    return next((one for one in same if _run_of(tracking, one) is not None), None)
 
 
-def _upload(tracking: Tracking, manifest: Manifest, digest: str) -> str:
-    """Bring the package, without its in-house part, into the artifacts of its network's run; returns the run's id."""
+def _run_of(tracking: Tracking, version: Version) -> Run | None:
+    """The run that holds the files of a version; None where it was deleted for good."""
+    try:
+        return tracking.client.get_run(version.run_id)
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return None
+        raise
+
+
+def _upload(tracking: Tracking, manifest: Manifest, digest: str, run_id: str | None) -> str:
+    """Bring the package, without its in-house part, into the artifacts of ``run_id``, where a version of it has them, or of its
+    network's run; returns the id."""
     root, model = tracking.root.absolute(), manifest.model
-    run = tracking.find(manifest.run_key)
+    run = tracking.client.get_run(run_id) if run_id else None
+    if run is None or run.info.experiment_id != tracking.experiment:  # anybody may name a run; only ours gets files
+        run = tracking.find(manifest.run_key)
     if run is None:
         if read_network(root, model)["run_key"] != manifest.run_key:
             raise DataError(

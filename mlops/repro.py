@@ -12,9 +12,17 @@ from pathlib import Path
 from cmr.errors import DataError
 from mlops.cluster import ADDRESS
 from mlops.lanes import COHORT, THREADS, dvc, phases, run_lanes, run_stages
-from mlops.private import keep_private
+from mlops.private import keep_private, share_with_group
+from mlops.revision import in_repository
 from mlops.settings import PARAMS, load_params
 from mlops.share import room
+from mlops.yaml_files import read_yaml
+
+DVC_LOCK = "dvc.lock"
+WITHOUT_GIT = (
+    "Clone the project, or put what you unpacked under git: `git init`, `git add .`, `git commit -m start`. Or do without: "
+    "`dvc config --local core.no_scm true`; then runs are recorded without a revision."
+)
 
 
 def reproduce(root: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
@@ -26,12 +34,48 @@ def reproduce(root: Path, arguments: Sequence[str], environment: Mapping[str, st
     """
     if not (root / PARAMS).is_file():
         raise DataError(f"{root / PARAMS}: there is no such file. Run `syncmri configure demo` first (or real, or paper).")
+    share_with_group(root)
     keep_private(root)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, **(environment or {})}
     if not arguments and (status := _side_by_side(root, environment)):
         return status
     return _repro(root, arguments, environment)
+
+
+def after_a_stop(root: Path) -> str:
+    """What to do when DVC has stopped, in sentences: `syncmri run` goes on only where nothing has to be mended first."""
+    lock, made = root / ".dvc/tmp/rwlock", root / DVC_LOCK
+    if lock.is_file() and not _is_json(lock):
+        return (
+            f"{lock} is damaged: a DVC process was cut off, or the disk was full. DVC does nothing until it is gone. When no "
+            f"other `dvc` or `syncmri run` is at work in this folder: `rm '{lock}'`, then `syncmri run` goes on."
+        )
+    if made.is_file():
+        try:
+            read_yaml(made)
+        except DataError as error:
+            return (
+                f"{error} DVC keeps what it has made in it. `git checkout -- {DVC_LOCK}` brings back what was committed last."
+            )
+    if lacks_git(root):
+        return f"{root} is in no git repository (an archive has none), and DVC wants one. {WITHOUT_GIT}"
+    return "What is done is kept: when what is said above is mended, `syncmri run` goes on from there."
+
+
+def lacks_git(root: Path) -> bool:
+    """Whether DVC does nothing because there is no git repository; it can be told to do without."""
+    if in_repository(root):
+        return False
+    asked = subprocess.run(dvc("config", "core.no_scm"), cwd=root, capture_output=True, text=True)
+    return asked.stdout.strip() != "true"
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except ValueError:
+        return False
 
 
 def _side_by_side(root: Path, environment: Mapping[str, str]) -> int:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from cmr.errors import DataError, DataErrors
 from mlops.faults import describe, known_keys, nearest
+from mlops.yaml_files import read_yaml
 
 T = TypeVar("T")
 PARAMS = "params.yaml"
@@ -162,26 +161,6 @@ def load_params(root: Path = Path(".")) -> dict[str, Any]:
         DataError: there is none, or it is not YAML.
     """
     return read_yaml(root / PARAMS)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file (so that ``1e-4`` is a number and ``no`` a text).
-
-    Raises:
-        DataError: the file is absent, is not YAML (says the line), or holds something else than a mapping.
-    """
-    if not path.is_file():
-        raise DataError(
-            f"{path}: there is no such file. Run `syncmri configure demo` in the project folder to write params.yaml."
-        )
-    try:
-        found = YAML(typ="safe").load(path)
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DataError(f"{path}{line}: not readable as YAML: {error.problem}.") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected a mapping of settings, found {type(found).__name__}.")
-    return found
 
 
 def section(name: str, cls: type[T], root: Path = Path(".")) -> T:

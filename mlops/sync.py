@@ -6,7 +6,6 @@ Everything is added only where it is missing: it can be repeated at will, and fi
 import hashlib
 import json
 import math
-import subprocess
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from cmr.errors import DataError
 from mlops.connection import Tracking, connect, explained, flat
 from mlops.records import PARTS, figures_of_network, headlines, network_names, read_figures, read_network
 from mlops.release import DRAWN, DRAWN_STEPS, figures_for_release, hashes_for_release, label, names_in, settings_for_release
-from mlops.settings import load_params, read_yaml
+from mlops.revision import revision_tags
+from mlops.settings import load_params
+from mlops.yaml_files import read_yaml
 
 NO_CURVES = ("step", "epoch")
 """Columns of a training's history that are no curves."""
@@ -121,7 +122,7 @@ def _tags(root: Path, about: Mapping[str, Any]) -> dict[str, str]:
     data = hashes_for_release(about["data"], names_in(load_params(root)))
     tags |= {f"content/{path}": digest for path, digest in data.items()}
     tags |= {f"dvc/{path}": version for path, version in _dvc_hashes(root, data).items()}
-    return {**tags, **git_tags(root)}
+    return {**tags, **revision_tags(root)}
 
 
 def _dvc_hashes(root: Path, paths: Collection[str]) -> dict[str, str]:
@@ -140,30 +141,24 @@ def _dvc_hashes(root: Path, paths: Collection[str]) -> dict[str, str]:
     return {}
 
 
-def git_tags(root: Path) -> dict[str, str]:
-    """The revision of the project's files, and whether they differ from it; nothing without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        # The pipeline itself writes dvc.lock and reports/ as it goes.
-        dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
-        return {"mlflow.source.git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(dirty)).lower()}
-    except (OSError, subprocess.CalledProcessError):  # no git, or no commit yet: there is no revision to name
-        return {}
-
-
 def _pictures(tracking: Tracking, run: Run, folder: Path) -> None:
     """What the network drew. Other pictures in its folder, such as an autoencoder's reconstructions, show real slices."""
     pictures = [path for path in (folder / DRAWN, *sorted((folder / DRAWN_STEPS).glob("step-*.png"))) if path.is_file()]
     digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in pictures)).hexdigest()
-    if not pictures or run.data.tags.get(PICTURES) == digest:
+    places = {(Path("pictures") / path.relative_to(folder)).as_posix(): path for path in pictures}
+    if not pictures or (run.data.tags.get(PICTURES) == digest and _stored(tracking, run, places)):
         return
-    for path in pictures:
-        place = Path("pictures") / path.parent.relative_to(folder)
-        tracking.client.log_artifact(run.info.run_id, str(path), place.as_posix())
+    for place, path in places.items():
+        tracking.client.log_artifact(run.info.run_id, str(path), Path(place).parent.as_posix())
     tracking.log(run, tags={PICTURES: digest})  # last, so that an upload cut short is done again
+
+
+def _stored(tracking: Tracking, run: Run, places: Collection[str]) -> bool:
+    """Whether all these artifacts are there: a tag says what was uploaded once, and a store may have lost files since."""
+    folders = {Path(place).parent.as_posix() for place in places}
+    return set(places) <= {
+        one.path for folder in folders for one in tracking.client.list_artifacts(run.info.run_id, folder) if not one.is_dir
+    }
 
 
 def sync_figures(tracking: Tracking, name: str, files: Mapping[str, Any]) -> None:
@@ -209,7 +204,7 @@ def _table(tracking: Tracking, run: Run, figures: Mapping[str, Mapping[str, Any]
     rows = [[name, *(figure.get(column) for column in columns)] for name, figure in sorted(figures.items())]
     table = {"columns": ["figure", *columns], "data": rows}
     digest = hashlib.sha256(json.dumps(table).encode()).hexdigest()
-    if run.data.tags.get(TABLE_DIGEST) != digest:
+    if run.data.tags.get(TABLE_DIGEST) != digest or not _stored(tracking, run, [TABLE]):
         tracking.client.log_dict(run.info.run_id, table, TABLE)
         # The first tag makes MLflow show the file as a table. The second comes last: an upload cut short is done again.
         tracking.log(run, tags={"mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}])})

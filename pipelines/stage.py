@@ -8,7 +8,8 @@ from typing import Any
 
 from cmr.errors import DataError
 from cmr.files import whole_file
-from mlops.private import close_to_others
+from mlops.private import close_to_others, share_with_group
+from mlops.terminal import print_on_any_terminal
 
 ROOT = Path(".")  # DVC starts every stage in the project root
 STATE = Path(".syncmri")
@@ -18,7 +19,9 @@ REAL_SPLITS = ("train", "val", "test", "holdout")
 
 def run(stage: Callable[..., None]) -> None:
     """Calls a stage with the words of the command line; a fault of the data is told without a traceback, exit code 1."""
+    print_on_any_terminal()
     try:
+        share_with_group(ROOT)
         close_to_others(ROOT)
         stage(*sys.argv[1:])
     except DataError as error:

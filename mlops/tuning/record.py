@@ -15,9 +15,10 @@ import pandas as pd
 from mlflow.entities import Metric, Run
 
 from mlops.connection import Tracking, TrackingError, connect, explained, flat
+from mlops.pipeline_run import run_of_mlflow
 from mlops.release import DRAWN, error_for_release
+from mlops.revision import revision_tags
 from mlops.settings import load_params
-from mlops.sync import git_tags
 from mlops.tuning.results import best, counts
 from mlops.tuning.studies import studies
 from mlops.tuning.study import ENDED, ENTRIES, FAILED, FINISHED, STOPPED, Study, Trial, unfinished
@@ -81,7 +82,8 @@ class Runs:
 
     def _start(self, tracking: Tracking) -> str:
         study = self._study
-        above = _adopted(tracking)
+        # Taken away: else every process that opens a run would write into that one.
+        above = run_of_mlflow(tracking, os.environ.pop("MLFLOW_RUN_ID", None))
         run = tracking.find_or_create(self._key, f"sweep {study.name}", int(1000 * study.created), parent=above)
         asked = flat({"metric": study.search.metric, "objectives": list(study.objectives), "trials": study.trials})
         asked |= {f"space.{key}": _words(domain) for key, domain in study.search.space.items()}
@@ -90,7 +92,7 @@ class Runs:
         if "kind" not in run.data.tags:
             profile = str(load_params(study.folder).get("profile"))
             tags = {"kind": "sweep", "study": study.name, "network": study.network, "profile": profile}
-            tracking.log(run, tags=tags | git_tags(study.root))
+            tracking.log(run, tags=tags | revision_tags(study.root))
         if run.info.status != "RUNNING" and unfinished(study):  # it goes on
             tracking.client.update_run(run.info.run_id, "RUNNING")
         self._parent = str(run.info.run_id)
@@ -170,10 +172,3 @@ def _words(domain: Any) -> str:
     if domain.choices is not None:
         return f"one of {list(domain.choices)}"
     return f"{domain.low} to {domain.high}{', logarithmic' if domain.log else ''}"
-
-
-def _adopted(tracking: Tracking) -> str | None:
-    """The run of ``mlflow run``, if it is in the project's experiment: what the sweep is to be shown under."""
-    given = os.environ.pop("MLFLOW_RUN_ID", None)  # else every process that opens a run would write into that one
-    same = given and tracking.client.get_run(given).info.experiment_id == tracking.experiment
-    return given if same else None

@@ -17,10 +17,11 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from mlops.settings import lookup, read_yaml
+from mlops.settings import lookup
 from mlops.tuning.space import Domain, value_at
 from mlops.tuning.studies import extended
 from mlops.tuning.study import ERROR, FAILED, FINISHED, REPEATED, Study, decoded, encoded
+from mlops.yaml_files import read_yaml
 
 HALVING = 2  # at each validation that is twice as late as the one before, the better half goes on
 _AT_RANDOM = 10  # trials before the sampler has something to learn from; a third of a small study

@@ -6,6 +6,7 @@ and a folder a trial. Nothing of a study is anywhere else, so that it goes on af
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cmr.files import whole_folder
+from mlops.private import share_with_group
 from mlops.profiles import changed
 from mlops.settings import PARAMS, section
 from mlops.tuning.space import DIRECTIONS, Domain, SearchSettings, leaves
@@ -119,7 +121,9 @@ class Study:
         import optuna
 
         directions = [_DIRECTION[goal] for goal in self.goals.values()]
-        return optuna.create_study(storage=self.storage(), study_name=self.name, directions=directions, load_if_exists=True)
+        study = optuna.create_study(storage=self.storage(), study_name=self.name, directions=directions, load_if_exists=True)
+        share_with_group(self.root)  # the database may be new
+        return study
 
     def all_trials(self) -> list[Trial]:
         """Every trial so far; not those that Optuna asked for twice."""
@@ -144,15 +148,14 @@ class Study:
     def prepare(self, number: int, values: Mapping[str, Any]) -> Path:
         """The folder of a trial: parameters with the values to try, and links to the data and the networks it stands on."""
         folder = self.trial_folder(number)
-        if folder.is_dir():  # of a study that goes on: the trial finds its own state there
-            return folder
-        budget = {"train.max_steps": self.search.max_steps, "train.epochs": None}
-        own = {f"{self.network}.{key}": value for key, value in {**budget, **leaves(values)}.items()}
-        with whole_folder(folder) as new:
-            (new / PARAMS).write_text(changed(self.folder / PARAMS, own), encoding="utf-8")
-            (new / "runs").mkdir()
-            for name in ("data", *stands_on(self.network, self.search)):
-                (new / name).symlink_to(self.root / name, target_is_directory=True)
+        if not folder.is_dir():  # else of a study that goes on: the trial finds its own state there
+            budget = {"train.max_steps": self.search.max_steps, "train.epochs": None}
+            own = {f"{self.network}.{key}": value for key, value in {**budget, **leaves(values)}.items()}
+            with whole_folder(folder) as new:
+                (new / PARAMS).write_text(changed(self.folder / PARAMS, own), encoding="utf-8")
+                (new / "runs").mkdir()
+        for name in ("data", *stands_on(self.network, self.search)):
+            _link(folder / name, self.root / name)
         return folder
 
     def told(self, trial: Trial) -> list[dict[str, Any]]:
@@ -171,6 +174,15 @@ class Study:
                 folder = self.trial_folder(trial.number)
                 shutil.rmtree(folder / ".syncmri", ignore_errors=True)
                 (folder / "runs" / self.network / "weights.safetensors").unlink(missing_ok=True)
+
+
+def _link(link: Path, target: Path) -> None:
+    """A link that still leads there when the project is moved; one that leads elsewhere is replaced."""
+    if link.is_symlink():
+        if link.resolve() == target.resolve() and not os.path.isabs(os.readlink(link)):
+            return
+        link.unlink()
+    link.symlink_to(os.path.relpath(target.absolute(), link.parent.resolve()), target_is_directory=True)
 
 
 def stands_on(network: str, search: SearchSettings) -> list[str]:

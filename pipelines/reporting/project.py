@@ -1,7 +1,6 @@
 """What the in-house report reads: all of one project folder, scans and names of patients among it."""
 
 import json
-import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from cmr.errors import DataError
 from cmr.store import SliceStore
 from evaluation.shapes import measure_shapes
 from mlops.gate import MASKS, GateSettings
+from mlops.revision import revision as revision_of
 from mlops.settings import check, lookup
 from pipelines.reporting.charts import Densities, shape_densities
 from pipelines.reporting.names import SPLITS
@@ -169,11 +169,7 @@ class Project(Derived):
 
     @cached_property
     def revision(self) -> str:
-        command = ["git", "-C", str(self.root), "rev-parse", "--short=12", "HEAD"]
-        try:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ""
+        return revision_of(self.root).commit[:12]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

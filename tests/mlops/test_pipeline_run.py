@@ -82,6 +82,33 @@ def test_the_run_of_mlflow_in_another_experiment_is_no_parent(demo: Path, monkey
     assert found["ddpm"].data.tags["mlflow.parentRunId"] == found["pipeline demo"].info.run_id
 
 
+@pytest.mark.parametrize("state", ["ended", "deleted", "of another database", "no id"])
+def test_a_leftover_run_id_is_ignored_with_a_line(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    """A Slurm job inherits the environment of the shell that it was sent from."""
+    tracking = connect(demo)
+    old = tracking.client.create_run(tracking.experiment, run_name="old").info.run_id
+    if state == "ended":
+        tracking.client.set_terminated(old)
+    if state == "deleted":
+        tracking.client.delete_run(old)
+    named = {"of another database": "0" * 32, "no id": "$RUN/../x y"}.get(state, old)
+    monkeypatch.setenv("MLFLOW_RUN_ID", named)
+    monkeypatch.setenv("SYNCMRI_PARENT_RUN_ID", old)
+    with pipeline_run(demo, []):
+        assert os.environ["SYNCMRI_PARENT_RUN_ID"] != old
+        work(demo)
+        record_network(demo, "ddpm")
+    said = capsys.readouterr().err
+    assert "MLFLOW_RUN_ID names" in said
+    assert "ignored" in said
+    assert "warning: MLflow" not in said
+    found = runs(demo)
+    assert found["ddpm"].data.tags["mlflow.parentRunId"] == found["pipeline demo"].info.run_id
+    assert "kind" not in tracking.client.get_run(old).data.tags
+
+
 def test_a_server_that_is_back_at_the_end_gets_it_all(
     demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +122,7 @@ def test_a_server_that_is_back_at_the_end_gets_it_all(
     found = runs(demo)
     assert found["ddpm"].data.tags["mlflow.parentRunId"] == found["pipeline demo"].info.run_id
     assert connect(demo).find(RUN_KEY) is not None
-    assert capsys.readouterr().err.count("warning:") == 2
+    assert capsys.readouterr().err.count("warning: MLflow") == 2
 
 
 def test_a_project_without_parameters_tells_so_by_itself(project: Path) -> None:

@@ -135,3 +135,19 @@ def test_an_instance_of_our_own_asks_for_a_token(bare: dict[str, str], tmp_path:
     assert "guarded True token" in done.stdout, done.stderr
     assert "joined" in done.stdout
     assert not (Path(bare["HOME"]) / ".ray/auth_token").exists()
+
+
+@pytest.mark.parametrize("place", ["long" * 20, "gone"])
+def test_a_temporary_folder_that_is_too_long_for_sockets_or_not_there(tmp_path: Path, place: str) -> None:
+    """As Slurm names one for each job."""
+    temporary = tmp_path / place
+    if place != "gone":
+        temporary.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", JOIN], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("joined")
+    (line,) = (line for line in done.stderr.splitlines() if "no place for Ray's sockets" in line)
+    assert str(temporary) in line
+    assert not Path(re.search(r": (/tmp/\S+) is used", line)[1]).exists()

@@ -8,11 +8,11 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from mlops.settings import read_yaml
 from mlops.tuning.results import best, front, importance, table, winner
 from mlops.tuning.searcher import Proposals, make_scheduler
 from mlops.tuning.studies import create, load
 from mlops.tuning.study import Study, unfinished
+from mlops.yaml_files import read_yaml
 from tests.mlops.tuning.studies import SPACE, set_search
 
 pytestmark = pytest.mark.slow
