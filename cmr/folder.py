@@ -1,7 +1,7 @@
 """Sets of images or masks from anywhere: a slice store, or a folder of PNG or NIfTI files that another program made."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cmr.errors import DataError
-from cmr.labels import CLASSES
+from cmr.labels import whole_labels
 from cmr.limit import OWN, Limit
 from cmr.nifti import NiftiFile
 from cmr.slices import scale
@@ -121,11 +121,7 @@ def read_masks(path: Path, limit: Limit = OWN) -> ImageSet:
     if _is_store(path):
         return _of_store(path, SliceStore.open(path))
     kind, files = _files(path)
-    read = [_png_mask(file, limit) if kind == "PNG" else _nifti(file, limit) for file in files]
-    for file, one in zip(files, read, strict=True):
-        odd = np.setdiff1d(one.values, np.arange(CLASSES))
-        if odd.size:
-            raise DataError(f"{file}: has the value {odd[0]:g}; expected the labels 0 background, 1 LV, 2 MYO, 3 RV")
+    read = [_labels(file, _png_mask(file, limit) if kind == "PNG" else _nifti(file, limit)) for file in files]
     return _of_folder(path, files, read, [], masks=_stack(path, files, read).astype(np.uint8))
 
 
@@ -249,6 +245,13 @@ def _opened(file: Path, read: Callable[[Image.Image], NDArray[Any]], limit: Limi
             return _Read(read(picture)[None])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: not readable as an image ({error}); make it again, or take it out of the folder") from error
+
+
+def _labels(file: Path, read: _Read) -> _Read:
+    values, odd = whole_labels(read.values)
+    if odd:
+        raise DataError(f"{file}: has the value {odd[0]}; expected the labels 0 background, 1 LV, 2 MYO, 3 RV")
+    return replace(read, values=values)
 
 
 def _nifti(file: Path, limit: Limit = OWN) -> _Read:

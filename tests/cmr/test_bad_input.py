@@ -280,3 +280,23 @@ def test_no_good_subject_left_is_an_error_even_when_skipping(acdc_root):
     for skip_bad in (False, True):
         with pytest.raises(DataErrors, match=r"5 of 5 subjects of acdc can't be used\. None is left"):
             run(acdc_root, "acdc", skip_bad=skip_bad)
+
+
+@pytest.mark.parametrize("error", [-2.3e-10, 4e-5, 9e-4])
+def test_labels_that_are_almost_whole_are_labels(acdc_root, error):
+    """A slope, or float32, makes 0.9999999998 or 1.00002 of 1."""
+    before = run(acdc_root, "acdc").manifest
+    change(acdc_root / MASK, lambda values: (values * (1 + error / 3)).astype(np.float64 if error < 1e-9 else np.float32))
+    found = run(acdc_root, "acdc")
+    assert found.report["skipped"] == []
+    assert found.manifest.equals(before)
+
+
+def test_labels_that_are_not_whole_are_written_out(acdc_root):
+    change(acdc_root / MASK, put(1.0015))
+    refused(acdc_root, "acdc", str(acdc_root / MASK), "labels 1.0015")
+
+
+def test_grey_values_beyond_float32_are_no_nans(acdc_root):
+    change(acdc_root / FRAME, lambda values: values.astype(np.float64) * 1e37)
+    refused(acdc_root, "acdc", str(acdc_root / FRAME), "e+39 in magnitude", "Divide them")

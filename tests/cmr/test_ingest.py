@@ -122,7 +122,8 @@ def test_digest_depends_on_shape():
 
 def test_unusual_voxel_sizes_are_warned_of(acdc_root, acdc):
     folder = acdc_root / "training/patient002"
-    rewrite_voxel(folder / "patient002_frame01.nii.gz", (10.0, 1.5, 15.0))
+    for name in ("patient002_frame01.nii.gz", "patient002_frame01_gt.nii.gz"):
+        rewrite_voxel(folder / name, (10.0, 1.5, 15.0))
     warnings = ingest(acdc, skip_bad=False).report["warnings"]
     assert len(warnings) == 2
     assert warnings[0].startswith("patient002 ED: unusual voxel size 10 x 1.5 x 15 mm")
