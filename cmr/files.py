@@ -17,7 +17,34 @@ from cmr.errors import DataError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WAITING = 16
+_POINTER_BYTES = 2000
+_POINTERS = {
+    b"/annex/objects/": "`datalad get` (or `git annex get`)",
+    b"version https://git-lfs.github.com/": "`git lfs pull`",
+}
 _NO_FSYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
+
+
+def why_not_here(path: Path) -> str:
+    """Why a file's content isn't there although its name is, and what to do; empty where nothing is known against it.
+
+    git-annex, DataLad and git-lfs leave a link or a short text in the place of a file that was not fetched.
+    """
+    if path.is_symlink() and not path.exists():
+        return (
+            f"is a link to {os.readlink(path)}, which isn't there. If git-annex or DataLad keeps the file, fetch it with "
+            "`datalad get` (or `git annex get`); else put the file there, or remove the link."
+        )
+    try:
+        if not path.is_file() or path.stat().st_size > _POINTER_BYTES:
+            return ""
+        start = path.read_bytes()
+    except OSError:
+        return ""  # whoever reads it says so
+    for mark, fetch in _POINTERS.items():
+        if start.startswith(mark):
+            return f"only stands for a file that was not fetched. Fetch it with {fetch}."
+    return ""
 
 
 @contextmanager

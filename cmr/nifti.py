@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 
 from cmr.errors import DataError
-from cmr.files import whole_file
+from cmr.files import whole_file, why_not_here
 from cmr.geometry import Geometry, read_geometry
 from cmr.limit import OWN, Limit
 
@@ -143,6 +143,8 @@ def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
     """The file, unpacked as it is read; what is wrong with it is told in words."""
+    if reason := why_not_here(path):
+        raise DataError(f"{path}: {reason}")
     try:
         with path.open("rb") as stored:
             packed = stored.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
@@ -169,7 +171,7 @@ def _read_header(path: Path, raw: bytes) -> nib.Nifti1Header:
     if header is None or header["magic"].item() not in _MAGIC:
         raise DataError(
             f"{path}: is not a NIfTI file: what it holds (uncompressed) doesn't start with a NIfTI-1 or NIfTI-2 header. "
-            "A truncated file or a pointer file of git-annex or git-lfs looks like this: fetch the real file."
+            f"A truncated file looks like this. {_FETCH}"
         )
     return header
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmr.errors import DataError, DataErrors
+from cmr.files import why_not_here
 from cmr.geometry import difference
 from cmr.labels import whole_labels
 from cmr.nifti import NiftiFile
@@ -86,6 +87,8 @@ class Reader(ABC):
 
     def _subject(self, patient: Patient) -> Subject:
         try:
+            if reason := why_not_here(patient.path):
+                raise DataError(f"{patient.path}: {reason}")
             return self.subject(patient)
         except DataError as fault:
             frames = partial(_raise_fault, str(fault))
@@ -97,6 +100,8 @@ class Reader(ABC):
 
     def _wrong_folder(self) -> str:
         start = f"{self.root}: no {self.layout} patients found: "
+        if reason := why_not_here(self.root):
+            return f"{self.root}: {reason}"
         if not self.root.exists():
             return start + "the folder doesn't exist. Correct the path of the dataset."
         if not self.root.is_dir():
@@ -119,15 +124,40 @@ class Reader(ABC):
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The visible folders in a folder, sorted; none where it doesn't exist."""
+    """The visible folders in a folder, sorted, and links to folders that are not there; none where it doesn't exist."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    visible = (path for path in folder.iterdir() if not path.name.startswith((".", "__")))
+    return sorted(path for path in visible if path.is_dir() or not path.exists())
 
 
 def patients_in_parts(root: Path, parts: dict[str, str]) -> list[Patient]:
     """One patient a folder, in the part folders (folder under the root -> part) that exist."""
     return [Patient(path.name, part, path) for folder, part in parts.items() for path in folders_in(root / folder)]
+
+
+def find_volume(folder: Path, stem: str) -> Path | None:
+    """The file ``stem.nii.gz`` or ``stem.nii`` in a folder; None where there is neither.
+
+    Raises:
+        DataError: both are there, or the file is a link to something that is not there.
+    """
+    found = [path for end in (".nii.gz", ".nii") if (path := folder / f"{stem}{end}").is_symlink() or path.is_file()]
+    if len(found) > 1:
+        raise DataError(f"{folder}: holds both {found[0].name} and {found[1].name}. Remove the one that is not to be used.")
+    for path in found:
+        if reason := why_not_here(path):
+            raise DataError(f"{path}: {reason}")
+    return found[0] if found else None
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a table's cell holds (``1``, ``1.0``, ``1,0``); None where it holds none."""
+    try:
+        number = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
 
 
 def labelled_frame(
