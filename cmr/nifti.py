@@ -38,12 +38,14 @@ class NiftiFile:
         geometry: size, orientation and place of its voxels as they are shown, whatever the order in the file. The voxel size
             is the header's ``pixdim`` and not the affine's: ACDC's affine is diag(-1, -1, 1, 1) whatever the voxel size.
         frames: number of time points, 1 for a 3D file.
+        window: the values of black and white by the header (``cal_min``, ``cal_max``); None where it has none.
         notes: what is odd and no fault, in sentences for the user.
     """
 
     path: Path
     geometry: Geometry
     frames: int
+    window: tuple[float, float] | None
     notes: tuple[str, ...]
     _stored: ArrayProxy
 
@@ -86,11 +88,13 @@ class NiftiFile:
                 f"{_FETCH}"
             )
         more = len(raw) + rest - needed
+        black, white = float(header["cal_min"]), float(header["cal_max"])
         longer = f"{path}: is {more} bytes longer than its header promises: are its dimensions and `vox_offset` right?"
         return cls(
             path=path,
             geometry=read_geometry(path, header, (shape[0], shape[1], shape[2])),
             frames=shape[3] if len(shape) == 4 else 1,
+            window=(black, white) if np.isfinite(white - black) and white > black else None,
             notes=(longer,) if more else (),
             _stored=ArrayProxy(BytesIO(raw), header),
         )
@@ -117,7 +121,13 @@ class NiftiFile:
         return self.geometry.shown(np.asarray(stored[..., index]))
 
 
-def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, float, float], affine: ArrayLike) -> None:
+def write_volume(
+    path: Path,
+    array: NDArray[np.generic],
+    voxel_mm: tuple[float, float, float],
+    affine: ArrayLike,
+    window: tuple[float, float] | None = None,
+) -> None:
     """Write a NIfTI-1 file whose bytes depend on the arguments only (no time stamp), so that its hash can be a version.
 
     Args:
@@ -125,6 +135,7 @@ def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, 
         array: (slices, rows, columns) or (frames, slices, rows, columns); uint8, int16 or float32. Stored as x, y, z[, t].
         voxel_mm: slice, row and column spacing in mm, stored in ``pixdim`` even where it contradicts the affine.
         affine: (4, 4) matrix from voxel index to mm, stored as the sform.
+        window: the values of black and white (``cal_min``, ``cal_max``), where they mean something.
 
     Raises:
         DataError: the disk is full.
@@ -133,6 +144,8 @@ def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, 
     image = nib.Nifti1Image(array.T, np.asarray(affine, dtype=np.float64))
     image.header.set_zooms((column_mm, row_mm, slice_mm, 1.0)[: array.ndim])
     image.header.set_xyzt_units("mm", "sec")
+    if window:
+        image.header["cal_min"], image.header["cal_max"] = window
     data = image.to_bytes()
     if path.suffix == ".gz":
         data = gzip.compress(data, compresslevel=6, mtime=0)

@@ -11,7 +11,7 @@ from cmr.subject import Frame, Subject
 from cmr.text import read_text
 
 _PARTS = {"training": "training", "testing": "testing"}
-_SCHEME = (BACKGROUND, RV, MYO, LV)
+SCHEME = (BACKGROUND, RV, MYO, LV)
 
 
 class AcdcReader(Reader):
@@ -71,4 +71,4 @@ def _frame_files(patient: Patient, info: dict[str, str], phase: str) -> tuple[Pa
 
 
 def _read_frames(files: tuple[tuple[str, Path, Path], ...]) -> list[Frame]:
-    return [labelled_frame(phase, NiftiFile.open(image), NiftiFile.open(label), _SCHEME) for phase, image, label in files]
+    return [labelled_frame(phase, NiftiFile.open(image), NiftiFile.open(label), SCHEME) for phase, image, label in files]
