@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from cmr.errors import DataError
+from cmr.errors import DataError, DataErrors
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WAITING = 16
 _POINTER_BYTES = 2000
+_LISTED = 10
 _POINTERS = {
     b"/annex/objects/": "`datalad get` (or `git annex get`)",
     b"version https://git-lfs.github.com/": "`git lfs pull`",
@@ -45,6 +46,26 @@ def why_not_here(path: Path) -> str:
         if start.startswith(mark):
             return f"only stands for a file that was not fetched. Fetch it with {fetch}."
     return ""
+
+
+def refuse_links_to_nowhere(folder: Path) -> None:
+    """Stop before hours are spent on a folder that holds links whose content was not fetched.
+
+    DVC takes the hash of the whole folder, so one such link stops the pipeline, whether or not its file is needed.
+
+    Raises:
+        DataErrors: the links.
+    """
+    places = ((Path(where) / name) for where, folders, names in os.walk(folder) for name in (*folders, *names))
+    absent = sorted(path for path in places if path.is_symlink() and not path.exists())
+    if absent:
+        listed = [str(path) for path in absent[:_LISTED]]
+        more = [f"... and {len(absent) - _LISTED} more"] if len(absent) > _LISTED else []
+        raise DataErrors(
+            f"{folder}: {len(absent)} links lead to files that aren't there. Fetch them (`datalad get {folder}`, or `git annex "
+            "get`), or remove the links of files that are not needed:",
+            [*listed, *more],
+        )
 
 
 @contextmanager
