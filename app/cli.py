@@ -75,9 +75,12 @@ def configure(
     ] = False,
 ) -> None:
     """Write params.yaml from a profile. If anything is wrong, it stays as it was."""
+    from cmr.files import refuse_links_to_nowhere
     from mlops.profiles import BEFORE
     from mlops.profiles import configure as write
 
+    for folder in filter(None, (acdc, mnms)):
+        refuse_links_to_nowhere(folder.expanduser())
     path = write(profile, acdc, mnms, overrides or (), take_in, skip_bad)
     typer.echo(f"Wrote {_shown(path)} for the profile {profile} (one that it replaced is kept in {BEFORE}). Next: syncmri run")
 
@@ -127,12 +130,16 @@ def run(context: typer.Context) -> None:
 
     With RAY_ADDRESS set the work goes to that Ray cluster; its machines must share the project folder (docs/cluster.md).
     """
+    from cmr.files import refuse_links_to_nowhere
     from mlops.cluster import started
     from mlops.pipeline_run import pipeline_run
     from mlops.repro import after_a_stop, reproduce
-    from mlops.settings import find_root
+    from mlops.settings import PARAMS, DataSettings, find_root, load_params, section
 
     root = find_root()
+    if (root / PARAMS).is_file() and "data" in load_params(root):
+        for raw in section("data", DataSettings, root).raw.values():
+            refuse_links_to_nowhere(root / raw.root)
     with pipeline_run(root, context.args):
         with started(root) as environment:
             status = reproduce(root, context.args, environment)

@@ -23,9 +23,10 @@ Floor = Annotated[
 Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the figures there too.", show_default=False)]
 _READ = """
 
-    A folder holds images of one size. PNG (8 or 16 bits, grey): the range of the type is taken as black to white. NIfTI (2D, or
-    3D with slices along z): values in [-1, 1] with negative ones are taken as they are, others scaled slice by slice from their
-    1st and 99th percentile. Patients: patients.csv in the folder (file,patient), else the file name up to the first _ or -.
+    A folder holds images of one size, or is an export of `syncmri generate`. PNG (8 or 16 bits, grey): the range of the type is
+    taken as black to white. NIfTI (2D, or 3D): values in [-1, 1] with negative ones are taken as they are, others scaled by the
+    headers' black and white, or slice by slice from their 1st and 99th percentile. Patients: patients.csv in the folder
+    (file,patient), else the file names (sub-01_…, ACDC_001_0000, patient001_slice3).
     """
 
 

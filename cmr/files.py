@@ -13,11 +13,59 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from cmr.errors import DataError
+from cmr.errors import DataError, DataErrors
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WAITING = 16
+_POINTER_BYTES = 2000
+_LISTED = 10
+_POINTERS = {
+    b"/annex/objects/": "`datalad get` (or `git annex get`)",
+    b"version https://git-lfs.github.com/": "`git lfs pull`",
+}
 _NO_FSYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)
+
+
+def why_not_here(path: Path) -> str:
+    """Why a file's content isn't there although its name is, and what to do; empty where nothing is known against it.
+
+    git-annex, DataLad and git-lfs leave a link or a short text in the place of a file that was not fetched.
+    """
+    if path.is_symlink() and not path.exists():
+        return (
+            f"is a link to {os.readlink(path)}, which isn't there. If git-annex or DataLad keeps the file, fetch it with "
+            "`datalad get` (or `git annex get`); else put the file there, or remove the link."
+        )
+    try:
+        if not path.is_file() or path.stat().st_size > _POINTER_BYTES:
+            return ""
+        start = path.read_bytes()
+    except OSError:
+        return ""  # whoever reads it says so
+    for mark, fetch in _POINTERS.items():
+        if start.startswith(mark):
+            return f"only stands for a file that was not fetched. Fetch it with {fetch}."
+    return ""
+
+
+def refuse_links_to_nowhere(folder: Path) -> None:
+    """Stop before hours are spent on a folder that holds links whose content was not fetched.
+
+    DVC takes the hash of the whole folder, so one such link stops the pipeline, whether or not its file is needed.
+
+    Raises:
+        DataErrors: the links.
+    """
+    places = ((Path(where) / name) for where, folders, names in os.walk(folder) for name in (*folders, *names))
+    absent = sorted(path for path in places if path.is_symlink() and not path.exists())
+    if absent:
+        listed = [str(path) for path in absent[:_LISTED]]
+        more = [f"... and {len(absent) - _LISTED} more"] if len(absent) > _LISTED else []
+        raise DataErrors(
+            f"{folder}: {len(absent)} links lead to files that aren't there. Fetch them (`datalad get {folder}`, or `git annex "
+            "get`), or remove the links of files that are not needed:",
+            [*listed, *more],
+        )
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Sets of images or masks from anywhere: a slice store, or a folder of PNG or NIfTI files that another program made."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cmr.errors import DataError
-from cmr.labels import CLASSES
+from cmr.files import why_not_here
+from cmr.geometry import Geometry, difference
+from cmr.labels import whole_labels
+from cmr.layouts import Files, find_files, kind
 from cmr.limit import OWN, Limit
 from cmr.nifti import NiftiFile
 from cmr.slices import scale
 from cmr.store import SliceStore
 
-PATIENTS = "patients.csv"
 UNKNOWN = "unknown"
 _PERCENTILES = (1.0, 99.0)  # as the second stage of preprocessing (paper, III-A)
 _VOXEL = ("slice_mm", "row_mm", "column_mm")
-_SUFFIXES = {".png": "PNG", ".nii": "NIfTI", ".nii.gz": "NIfTI"}
+_ROUNDING = 1e-3  # by which a header's scaling leaves the range
 _DECODED_BYTES = 8  # of a pixel of a mask
 _GREY = {"L": 255, "I;16": 65535, "I;16B": 65535, "I": 65535, "LA": 255, "RGB": 255, "RGBA": 255}
 
@@ -36,6 +38,7 @@ class ImageSet:
         index: N rows with ``name``, ``subject`` and ``vendor``; a store's further columns; ``phase``, ``slice``, ``labelled``
             and the voxel sizes (NaN: unknown) of a folder.
         notes: what was assumed, in sentences for the user.
+        grids: of NIfTI files, by the ``phase`` in the index, where their voxels lie.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class ImageSet:
     masks: NDArray[np.uint8] | None
     index: pd.DataFrame
     notes: tuple[str, ...] = ()
+    grids: Mapping[str, Geometry] = field(default_factory=dict)
 
     @property
     def subjects(self) -> NDArray[np.str_]:
@@ -58,57 +62,61 @@ class ImageSet:
         """
         if not {"row_mm", "column_mm"} <= set(self.index.columns):
             return None
-        sizes = np.unique(self.index[["row_mm", "column_mm"]].to_numpy(dtype=float).round(3), axis=0)
-        if np.isnan(sizes).any():
+        all_sizes = self.index[["row_mm", "column_mm"]].to_numpy(dtype=float)
+        if np.isnan(all_sizes).any():
             return None
-        if len(sizes) > 1:
+        sizes = np.unique(all_sizes.round(3), axis=0)
+        if not np.allclose(all_sizes, all_sizes[0], rtol=1e-3):
             raise DataError(f"{self.path}: pixels of {_listed(sizes)} mm; expected one size: resample the images to it")
         return float(sizes[0, 0]), float(sizes[0, 1])
 
 
 @dataclass(frozen=True)
 class _Read:
-    """What one file holds: values (slices, H, W), and the slice, row and column spacing, NaN where it is not known."""
+    """What one file holds: values (slices, H, W); of NIfTI also where they lie, what is black and white, and remarks."""
 
     values: NDArray[Any]
-    voxel_mm: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+    geometry: Geometry | None = None
+    window: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_images(path: Path) -> ImageSet:
-    """The images of a slice store, or of a folder.
+    """The images, with their masks where they have some, of a slice store, of a folder, or of one of this project's exports.
 
-    PNG: 8 or 16 bits, grey; the whole range of the type becomes [-1, 1]. NIfTI: 2D, or 3D with a slice each along z; values
-    that lie in [-1, 1] and are negative somewhere are taken as they are, all others are scaled slice by slice from their 1st
-    and 99th percentile to [-1, 1], as this project's preprocessing does.
+    PNG: 8 or 16 bits, grey; the whole range of the type becomes [-1, 1]. NIfTI: 2D, or 3D with a slice each; values that lie in
+    [-1, 1] and are negative somewhere are taken as they are; where all headers name the same black and white (``cal_min``,
+    ``cal_max``), these become -1 and 1; all others are scaled slice by slice from their 1st and 99th percentile to [-1, 1], as
+    this project's preprocessing does.
 
-    Patients: from ``patients.csv`` in the folder (columns ``file,patient``); else from the file name up to the first ``_`` or
-    ``-``; a name without either is its own patient.
+    Patients: from ``patients.csv`` in the folder (columns ``file,patient``), else from the file names
+    (:func:`cmr.patients.patient_of`).
 
     Raises:
-        DataError: nothing to read, a file that is no image, a colour picture, images of several sizes, NaNs, an incomplete
-            ``patients.csv``.
+        DataError: nothing to read, files that were not fetched, a file that is no image, a colour picture, images of several
+            sizes, NaNs, an incomplete ``patients.csv``.
     """
     if _is_store(path):
         store = SliceStore.open(path)
         if store.images is None:
             raise DataError(f"{path}: a store of masks without images; images are needed here")
         return _of_store(path, store)
-    kind, files = _files(path)
-    read = [_png_image(file) if kind == "PNG" else _nifti(file) for file in files]
-    images, notes = _stack(path, files, read).astype(np.float32), []
-    if kind == "PNG":
-        notes.append("PNG: the range of the type (0 to 255, or to 65535) taken as [-1, 1]")
-    elif -1 <= images.min() < 0 and images.max() <= 1:
-        notes.append("NIfTI: values lie in [-1, 1] and are taken as they are")
-    else:
-        images = scale(images, _PERCENTILES).astype(np.float32)
-        notes.append("NIfTI: each slice scaled from its 1st and 99th percentile to [-1, 1]")
-    return _of_folder(path, files, read, notes, images=images)
+    files = find_files(path)
+    png = kind(files.images) == "PNG"
+    read = [_png_image(file) if png else _nifti(file) for file in files.images]
+    images, note = _stack(path, files.images, read).astype(np.float32), "PNG: the range of the type becomes [-1, 1]"
+    if not png:
+        images, note = _in_range(images, {one.window for one in read})
+    masks = None if files.masks == files.images else _read_labels(files, OWN)
+    if masks:
+        for file, mask, image in zip(files.masks, masks, read, strict=True):
+            _refuse_elsewhere(file, mask, image)
+    return _of_folder(path, files, read, [note], images, None if masks is None else _stack(path, files.masks, masks))
 
 
 def read_masks(path: Path, limit: Limit = OWN) -> ImageSet:
-    """The masks of a slice store, or of one PNG or NIfTI file or a folder of them, with the labels 0 background, 1 LV, 2 MYO,
-    3 RV.
+    """The masks of a slice store, of one PNG or NIfTI file or a folder of them, or of one of this project's exports, with the
+    labels 0 background, 1 LV, 2 MYO, 3 RV.
 
     Patients as in :func:`read_images`.
 
@@ -116,20 +124,19 @@ def read_masks(path: Path, limit: Limit = OWN) -> ImageSet:
         limit: how much each file may hold.
 
     Raises:
-        DataError: nothing to read, a file that is no mask or too large, masks of several sizes, an incomplete ``patients.csv``.
+        DataError: nothing to read, files that were not fetched, a file that is no mask or too large, masks of several sizes, an
+            incomplete ``patients.csv``.
     """
     if _is_store(path):
         return _of_store(path, SliceStore.open(path))
-    kind, files = _files(path)
-    read = [_png_mask(file, limit) if kind == "PNG" else _nifti(file, limit) for file in files]
-    for file, one in zip(files, read, strict=True):
-        odd = np.setdiff1d(one.values, np.arange(CLASSES))
-        if odd.size:
-            raise DataError(f"{file}: has the value {odd[0]:g}; expected the labels 0 background, 1 LV, 2 MYO, 3 RV")
-    return _of_folder(path, files, read, [], masks=_stack(path, files, read).astype(np.uint8))
+    files = find_files(path)
+    read = _read_labels(files, limit)
+    return _of_folder(path, files, read, [], None, _stack(path, files.masks, read))
 
 
 def _is_store(path: Path) -> bool:
+    if reason := why_not_here(path):
+        raise DataError(f"{path}: {reason}")
     if not path.exists():
         raise DataError(f"{path}: there is no such folder; expected a slice store, or a folder of PNG or NIfTI images")
     return (path / "index.parquet").is_file()
@@ -144,62 +151,65 @@ def _of_store(path: Path, store: SliceStore) -> ImageSet:
     return ImageSet(path, images, np.asarray(store.masks), index)
 
 
-def _files(path: Path) -> tuple[str, list[Path]]:
-    inside = [path] if path.is_file() else path.iterdir()
-    found = sorted(file for file in inside if file.is_file() and file.name != PATIENTS and file.name[0] != ".")
-    kinds = {file: kind for file in found for suffix, kind in _SUFFIXES.items() if file.name.lower().endswith(suffix)}
-    if not kinds:
-        others = f"only {', '.join(file.name for file in found[:3])}" if found else "nothing"
-        raise DataError(f"{path}: holds no .png, .nii or .nii.gz file, {others}; expected images, or a slice store")
-    if len(set(kinds.values())) > 1:
-        raise DataError(f"{path}: PNG and NIfTI files are mixed; keep them in folders of their own: their values differ")
-    return next(iter(kinds.values())), list(kinds)
-
-
-def _of_folder(path: Path, files: list[Path], read: list[_Read], notes: list[str], **pixels: NDArray[Any]) -> ImageSet:
-    patients, about = _patients(path, [file.name for file in files])
+def _of_folder(
+    path: Path,
+    files: Files,
+    read: list[_Read],
+    notes: list[str],
+    images: NDArray[np.float32] | None,
+    masks: NDArray[np.uint8] | None,
+) -> ImageSet:
     rows = []
-    for file, one, patient in zip(files, read, patients, strict=True):
+    for name, patient, one in zip(files.names, files.patients, read, strict=True):
         whole = len(one.values) > 1
+        voxel_mm = one.geometry.voxel_mm if one.geometry else (np.nan,) * 3
         # One slice alone is no volume, whatever its header says of the distance to a next one.
-        place = dict(zip(_VOXEL, (one.voxel_mm[0] if whole else np.nan, *one.voxel_mm[1:]), strict=True))
+        place = dict(zip(_VOXEL, (voxel_mm[0] if whole else np.nan, *voxel_mm[1:]), strict=True))
         for number in range(len(one.values)):
-            name = f"{_stem(file.name)} slice {number}" if whole else _stem(file.name)
-            rows.append({"name": name, "subject": patient, "phase": _stem(file.name), "slice": number, **place})
+            of_slice = f"{name} slice {number}" if whole else name
+            rows.append({"name": of_slice, "subject": patient, "phase": name, "slice": number, **place})
     index = pd.DataFrame(rows).assign(vendor=UNKNOWN, labelled=True)
-    return ImageSet(
-        path, pixels.get("images"), pixels.get("masks"), index, tuple(f"{path}: {note}" for note in [*notes, *about])
+    grids = {name: one.geometry for name, one in zip(files.names, read, strict=True) if one.geometry}
+    unknown = sum(grid.affine is None for grid in grids.values())
+    if unknown:
+        notes = [*notes, f"{unknown} of {len(grids)} files have no orientation: their pixels are taken as they are shown"]
+    odd = [note for one in read for note in one.notes]
+    told = [*(f"{path}: {note}" for note in [*files.notes, *notes]), *odd]
+    return ImageSet(path, images, masks, index, tuple(told), grids)
+
+
+def _in_range(images: NDArray[np.float32], windows: set[tuple[float, float] | None]) -> tuple[NDArray[np.float32], str]:
+    """NIfTI values in [-1, 1], and how they came there."""
+    low, high = float(images.min()), float(images.max())
+    if -1 - _ROUNDING <= low < 0 and high <= 1 + _ROUNDING:
+        return np.clip(images, -1, 1), "NIfTI: values lie in [-1, 1] and are taken as they are"
+    if len(windows) == 1 and (window := next(iter(windows))):
+        black, white = window
+        scaled = np.clip(2 * (images - black) / (white - black) - 1, -1, 1)
+        return scaled.astype(np.float32), f"NIfTI: {black:g} to {white:g}, black and white by the headers, becomes [-1, 1]"
+    return (
+        scale(images, _PERCENTILES).astype(np.float32),
+        "NIfTI: each slice scaled from its 1st and 99th percentile to [-1, 1]",
     )
 
 
-def _patients(path: Path, names: list[str]) -> tuple[list[str], list[str]]:
-    """The patient of each file, and remarks."""
-    if (path / PATIENTS).is_file():
-        try:
-            table = pd.read_csv(path / PATIENTS, dtype=str, keep_default_na=False)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise DataError(f"{path / PATIENTS}: not readable as CSV ({error})") from error
-        if not {"file", "patient"} <= set(table.columns):
-            raise DataError(f"{path / PATIENTS}: columns {', '.join(table.columns)}; expected file, patient")
-        known = dict(zip(table["file"], table["patient"], strict=True))
-        if lacking := [name for name in names if not known.get(name)]:
-            raise DataError(f"{path / PATIENTS}: no patient for {len(lacking)} of {len(names)} files (first: {lacking[0]})")
-        return [known[name] for name in names], []
-    stems = [_stem(name) for name in names]
-    patients = [stem.replace("-", "_").partition("_")[0] or stem for stem in stems]
-    alone = sum(patient == stem for patient, stem in zip(patients, stems, strict=True))
-    remarks = []
-    if alone:
-        remarks.append(
-            f"{alone} of {len(names)} files count as a patient each: their names have no _ or -, and there is no {PATIENTS}"
-        )
-    if len(set(patients)) == 1 and len(names) > 1:
-        remarks.append(f"all files count as one patient, '{patients[0]}', from their names: {PATIENTS} can say otherwise")
-    return patients, remarks
+def _read_labels(files: Files, limit: Limit) -> list[_Read]:
+    png = kind(files.masks) == "PNG"
+    return [_labels(file, _png_mask(file, limit) if png else _nifti(file, limit), files.scheme) for file in files.masks]
 
 
-def _stem(name: str) -> str:
-    return name[: -len(next(suffix for suffix in _SUFFIXES if name.lower().endswith(suffix)))]
+def _labels(file: Path, read: _Read, scheme: NDArray[np.uint8]) -> _Read:
+    values, odd = whole_labels(read.values)
+    if odd:
+        raise DataError(f"{file}: has the value {odd[0]}; expected the labels 0 background, 1 LV, 2 MYO, 3 RV")
+    return replace(read, values=scheme[values])
+
+
+def _refuse_elsewhere(file: Path, mask: _Read, image: _Read) -> None:
+    if mask.values.shape != image.values.shape:
+        raise DataError(f"{file}: {mask.values.shape} pixels, its image {image.values.shape}; expected one size")
+    if mask.geometry and image.geometry and (reason := difference(image.geometry, mask.geometry)):
+        raise DataError(f"{file}: doesn't lie on its image: {reason}: {mask.geometry}; the image has {image.geometry}")
 
 
 def _stack(path: Path, files: list[Path], read: list[_Read]) -> NDArray[Any]:
@@ -258,7 +268,7 @@ def _nifti(file: Path, limit: Limit = OWN) -> _Read:
     values = opened.values()
     if not np.isfinite(values).all():
         raise DataError(f"{file}: holds values that are not finite; make it again")
-    return _Read(values, opened.voxel_mm)
+    return _Read(values, opened.geometry, opened.window, opened.notes)
 
 
 def _listed(sizes: NDArray[np.float64]) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cmr.copies import same_scans, sample
 from cmr.errors import DataError, DataErrors
 from cmr.readers.base import Reader
 from cmr.subject import Frame, Subject
@@ -62,6 +62,8 @@ def ingest(reader: Reader, *, skip_bad: bool, excluded: Collection[str] = ()) ->
     """
     subjects = reader.subjects()
     rows: list[dict[str, Any]] = []
+    samples: list[NDArray[np.float32]] = []
+    notes: list[str] = []
     skipped: list[dict[str, str]] = []
     # threads: the time goes into decompression and hashing, which let go of the interpreter lock
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -74,18 +76,24 @@ def ingest(reader: Reader, *, skip_bad: bool, excluded: Collection[str] = ()) ->
                     continue
                 skipped.append({"subject": subject.id, "reason": str(outcome)})
             else:
-                rows += outcome
+                for row, small, odd in outcome:
+                    rows.append(row)
+                    samples.append(small)
+                    notes += [f"{row['subject']} {row['phase']}: {note}" for note in odd]
     if skipped and (not skip_bad or not rows):
         raise DataErrors(_summary(reader, skipped, len(subjects), skip_bad), [fault["reason"] for fault in skipped])
-    manifest, left_out = _without(pd.DataFrame(rows, columns=list(_COLUMNS)), excluded)
+    shapes = [(row["slices"], row["rows"], row["columns"]) for row in rows]
+    listed = pd.DataFrame(rows, columns=list(_COLUMNS)).assign(scan=same_scans(shapes, samples))
+    manifest, left_out = _without(listed, excluded)
     if manifest.empty:
         raise DataError(f"{reader.root}: every subject of {reader.dataset} is excluded (data.excluded); none is left to use.")
     kept_for = _duplicates(manifest)
     manifest["duplicate_of"] = manifest["subject"].map(kept_for).fillna("").astype(str)
     report = _report(reader, manifest, kept_for, skipped) | {"excluded": left_out}
+    report["warnings"] += notes
     absent = sorted(set(excluded) - {subject.id for subject in subjects})
     report["warnings"] += [f"{subject}: excluded (data.excluded), and not among the raw data" for subject in absent]
-    return Ingested(manifest, report)
+    return Ingested(manifest.drop(columns="scan"), report)
 
 
 def image_digest(image: NDArray[np.float32]) -> str:
@@ -99,10 +107,10 @@ def image_digest(image: NDArray[np.float32]) -> str:
     return digest.hexdigest()
 
 
-def _examine(subject: Subject) -> list[dict[str, Any]] | DataError:
-    """The subject's manifest rows, or its fault."""
+def _examine(subject: Subject) -> list[tuple[dict[str, Any], NDArray[np.float32], tuple[str, ...]]] | DataError:
+    """The subject's manifest rows with sampled pixels and remarks for each, or its fault."""
     try:
-        return [_row(subject, frame) for frame in subject.frames()]
+        return [(_row(subject, frame), sample(frame.image), frame.notes) for frame in subject.frames()]
     except DataError as fault:
         return fault
 
@@ -119,8 +127,8 @@ def _without(manifest: pd.DataFrame, excluded: Collection[str]) -> tuple[pd.Data
     """The rows of everybody else, and of each patient who was left out the names found, that of ``excluded`` among them."""
     left_out = set()
     for subject in excluded:
-        frames = manifest.loc[manifest["subject"] == subject, "image_sha256"]
-        left_out.add(tuple(sorted({subject, *manifest.loc[manifest["image_sha256"].isin(frames), "subject"]})))
+        frames = manifest.loc[manifest["subject"] == subject, "scan"]
+        left_out.add(tuple(sorted({subject, *manifest.loc[manifest["scan"].isin(frames), "subject"]})))
     names = {name for patient in left_out for name in patient}
     return manifest[~manifest["subject"].isin(names)].reset_index(drop=True), sorted(map(list, left_out))
 
@@ -132,15 +140,15 @@ def _summary(reader: Reader, skipped: list[dict[str, str]], subjects: int, skip_
     return f"{start} Mend them, or leave them out with data.skip_bad (`--skip-bad`):"
 
 
-def _scan_of_each_subject(manifest: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Image hashes of each subject, sorted, in the order in which copies are kept."""
+def _scan_of_each_subject(manifest: pd.DataFrame) -> dict[str, tuple[int, ...]]:
+    """Images of each subject, sorted, in the order in which copies are kept."""
     order = manifest.assign(rank=manifest["part"].map(PARTS.index)).sort_values(["rank", "subject"])
-    return {str(name): tuple(sorted(frames)) for name, frames in order.groupby("subject", sort=False)["image_sha256"]}
+    return {str(name): tuple(sorted(frames)) for name, frames in order.groupby("subject", sort=False)["scan"]}
 
 
 def _duplicates(manifest: pd.DataFrame) -> dict[str, str]:
-    """Dropped subject -> subject kept, where all image frames are the same, bit for bit."""
-    first: dict[tuple[str, ...], str] = {}
+    """Dropped subject -> subject kept, where all images are the same."""
+    first: dict[tuple[int, ...], str] = {}
     kept = {subject: first.setdefault(scan, subject) for subject, scan in _scan_of_each_subject(manifest).items()}
     return {subject: keeper for subject, keeper in kept.items() if keeper != subject}
 
@@ -187,8 +195,10 @@ def _voxel_warnings(used: pd.DataFrame) -> list[str]:
 
 
 def _shared_frame_warnings(used: pd.DataFrame) -> list[str]:
-    """A frame that two used subjects share: the same scan, but with another phase labelled, is no full duplicate."""
-    owners = defaultdict(list)
-    for row in used.itertuples():
-        owners[row.image_sha256].append(f"{row.subject} {row.phase}")
-    return [f"the same image, bit for bit: {' and '.join(names)}" for names in owners.values() if len(names) > 1]
+    """A frame that two used subjects share: the same scan, but with another phase labelled, is no full duplicate.
+
+    ED and ES of one subject are told only if they are equal to the bit: a heart that hardly moves makes nearly equal ones.
+    """
+    found = [rows for _, rows in used.groupby("scan", sort=False) if rows["subject"].nunique() > 1]
+    found += [rows for _, rows in used.groupby(["subject", "image_sha256"], sort=False) if len(rows) > 1]
+    return [f"the same image: {' and '.join(rows['subject'] + ' ' + rows['phase'])}" for rows in found]

@@ -17,7 +17,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 
 from cmr.errors import DataError
-from cmr.files import whole_file
+from cmr.files import whole_file, why_not_here
+from cmr.geometry import Geometry, read_geometry
 from cmr.limit import OWN, Limit
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -34,17 +35,29 @@ class NiftiFile:
 
     Attributes:
         path: where the file lies.
-        shape: slices, rows, columns (the file's z, y, x).
+        geometry: size, orientation and place of its voxels as they are shown, whatever the order in the file. The voxel size
+            is the header's ``pixdim`` and not the affine's: ACDC's affine is diag(-1, -1, 1, 1) whatever the voxel size.
         frames: number of time points, 1 for a 3D file.
-        voxel_mm: slice spacing, row spacing, column spacing in mm, from the header's ``pixdim`` and not from the affine:
-            ACDC's affine is diag(-1, -1, 1, 1) whatever the voxel size.
+        window: the values of black and white by the header (``cal_min``, ``cal_max``); None where it has none.
+        notes: what is odd and no fault, in sentences for the user.
     """
 
     path: Path
-    shape: tuple[int, int, int]
+    geometry: Geometry
     frames: int
-    voxel_mm: tuple[float, float, float]
+    window: tuple[float, float] | None
+    notes: tuple[str, ...]
     _stored: ArrayProxy
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+        return self.geometry.shape
+
+    @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Slice spacing, row spacing, column spacing in mm."""
+        return self.geometry.voxel_mm
 
     @classmethod
     def open(cls, path: Path, *, single_slices: bool = False, limit: Limit = OWN) -> "NiftiFile":
@@ -56,7 +69,7 @@ class NiftiFile:
 
         Raises:
             DataError: the file is missing, unreadable, truncated, damaged, too large, not NIfTI, not 3D or 4D, not
-                real-valued, or has a voxel size that is not positive and finite.
+                real-valued, or its header contradicts itself or has a voxel size that is impossible.
         """
         with _unpacked(path) as file:
             head = file.read(max(_HEADERS))
@@ -74,11 +87,15 @@ class NiftiFile:
                 f"{path}: the file is truncated: its header promises {needed} bytes (uncompressed), {len(raw)} are there. "
                 f"{_FETCH}"
             )
+        more = len(raw) + rest - needed
+        black, white = float(header["cal_min"]), float(header["cal_max"])
+        longer = f"{path}: is {more} bytes longer than its header promises: are its dimensions and `vox_offset` right?"
         return cls(
             path=path,
-            shape=(shape[2], shape[1], shape[0]),
+            geometry=read_geometry(path, header, (shape[0], shape[1], shape[2])),
             frames=shape[3] if len(shape) == 4 else 1,
-            voxel_mm=_voxel_mm(path, header),
+            window=(black, white) if np.isfinite(white - black) and white > black else None,
+            notes=(longer,) if more else (),
             _stored=ArrayProxy(BytesIO(raw), header),
         )
 
@@ -99,12 +116,18 @@ class NiftiFile:
                 f"{self.path}: has no frame {index}: the file holds {self.frames} (0 to {self.frames - 1}, counted from 0). "
                 "Correct this patient's ED or ES entry in the dataset's information table, or fetch the complete file."
             )
-        columns, rows, slices = self.shape[::-1]
-        stored = self._stored.reshape((columns, rows, slices, self.frames))
-        return np.asarray(stored[..., index]).T
+        spatial = (*self._stored.shape, 1)[:3]
+        stored = self._stored.reshape((*spatial, self.frames))
+        return self.geometry.shown(np.asarray(stored[..., index]))
 
 
-def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, float, float], affine: ArrayLike) -> None:
+def write_volume(
+    path: Path,
+    array: NDArray[np.generic],
+    voxel_mm: tuple[float, float, float],
+    affine: ArrayLike,
+    window: tuple[float, float] | None = None,
+) -> None:
     """Write a NIfTI-1 file whose bytes depend on the arguments only (no time stamp), so that its hash can be a version.
 
     Args:
@@ -112,6 +135,7 @@ def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, 
         array: (slices, rows, columns) or (frames, slices, rows, columns); uint8, int16 or float32. Stored as x, y, z[, t].
         voxel_mm: slice, row and column spacing in mm, stored in ``pixdim`` even where it contradicts the affine.
         affine: (4, 4) matrix from voxel index to mm, stored as the sform.
+        window: the values of black and white (``cal_min``, ``cal_max``), where they mean something.
 
     Raises:
         DataError: the disk is full.
@@ -120,6 +144,8 @@ def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, 
     image = nib.Nifti1Image(array.T, np.asarray(affine, dtype=np.float64))
     image.header.set_zooms((column_mm, row_mm, slice_mm, 1.0)[: array.ndim])
     image.header.set_xyzt_units("mm", "sec")
+    if window:
+        image.header["cal_min"], image.header["cal_max"] = window
     data = image.to_bytes()
     if path.suffix == ".gz":
         data = gzip.compress(data, compresslevel=6, mtime=0)
@@ -130,6 +156,8 @@ def write_volume(path: Path, array: NDArray[np.generic], voxel_mm: tuple[float, 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
     """The file, unpacked as it is read; what is wrong with it is told in words."""
+    if reason := why_not_here(path):
+        raise DataError(f"{path}: {reason}")
     try:
         with path.open("rb") as stored:
             packed = stored.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
@@ -156,7 +184,7 @@ def _read_header(path: Path, raw: bytes) -> nib.Nifti1Header:
     if header is None or header["magic"].item() not in _MAGIC:
         raise DataError(
             f"{path}: is not a NIfTI file: what it holds (uncompressed) doesn't start with a NIfTI-1 or NIfTI-2 header. "
-            "A truncated file or a pointer file of git-annex or git-lfs looks like this: fetch the real file."
+            f"A truncated file looks like this. {_FETCH}"
         )
     return header
 
@@ -175,30 +203,32 @@ def _spatial_shape(path: Path, header: nib.Nifti1Header, single_slices: bool) ->
     return shape
 
 
-def _voxel_mm(path: Path, header: nib.Nifti1Header) -> tuple[float, float, float]:
-    column_mm, row_mm, slice_mm = (float(size) for size in header["pixdim"][1:4])
-    if not all(math.isfinite(size) and size > 0 for size in (column_mm, row_mm, slice_mm)):
-        raise DataError(
-            f"{path}: the header's voxel size (pixdim) is {column_mm:g} x {row_mm:g} x {slice_mm:g} mm; three positive numbers "
-            "were expected. Correct the header: distances in mm can't be measured without it."
-        )
-    return slice_mm, row_mm, column_mm
-
-
 def _needed_bytes(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], limit: Limit) -> int:
     """How long the file must be for all its pixels, by its header; they can be decoded and keep to the ``limit``."""
     try:
         kind = header.get_data_dtype()
-        header.get_slope_inter()  # raises for a slope that is not a number
+        header.get_slope_inter()  # raises for an intercept that is not a number
         offset = header.get_data_offset()
+    except KeyError:
+        raise DataError(f"{path}: the header's `datatype` {header['datatype']} is none of NIfTI's. {_FETCH}") from None
     except (HeaderDataError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: the header can't be understood ({error}). {_FETCH}") from error
     if kind.kind not in "iuf":
         raise DataError(
             f"{path}: holds pixels of type {kind}; one real number a pixel was expected. Convert it to grey values."
         )
-    if not header.sizeof_hdr <= offset <= limit.bytes:
-        raise DataError(f"{path}: the header says that the pixels begin at byte {offset}, where they can't. {_FETCH}")
+    if int(header["bitpix"]) != 8 * kind.itemsize:
+        raise DataError(
+            f"{path}: the header contradicts itself: its pixels are of type {kind} by `datatype` and of {header['bitpix']} "
+            f"bits by `bitpix`. {_FETCH}"
+        )
+    if not header.single_vox_offset <= offset <= limit.bytes:
+        raise DataError(
+            f"{path}: the header says that the pixels begin at byte {offset} (`vox_offset`), where they can't: the header "
+            f"itself takes the first {header.single_vox_offset}. Correct `vox_offset`, or convert the file again."
+        )
+    if np.isinf(header["scl_slope"]):
+        raise DataError(f"{path}: the header scales grey values by an infinite number (`scl_slope`). {_FETCH}")
     voxels, slices = math.prod(shape), shape[2]
     if voxels * max(kind.itemsize, _DECODED_BYTES) > limit.bytes or slices > limit.slices:
         raise DataError(

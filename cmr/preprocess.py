@@ -3,9 +3,7 @@
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,9 +21,11 @@ from tqdm import tqdm
 
 from cmr.errors import DataError
 from cmr.files import whole_file, whole_folder
+from cmr.grey import usual_grey_values
 from cmr.subject import Frame, Subject
+from cmr.workers import cores, end_with_parent
 
-CODE_VERSION = 2  # part of the cache key: raise it when a change to this file changes its results
+CODE_VERSION = 3  # part of the cache key: raise it when a change to this file changes its results
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ class PreprocessSettings:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where a subject's frames lie in the cache, and whether they were computed for this."""
+    """Where a subject's frames lie in the cache, whether they were computed for this, and what is odd about them."""
 
     subject: str
     file: Path
     new: bool
+    notes: tuple[str, ...] = ()
 
 
 Each = Callable[[Callable[[Subject], Kept], Sequence[Subject]], Iterable[Kept]]
@@ -68,11 +69,13 @@ Each = Callable[[Callable[[Subject], Kept], Sequence[Subject]], Iterable[Kept]]
 
 @dataclass(frozen=True)
 class Summary:
-    """What one call of :func:`preprocess_dataset` did: subjects computed, subjects found in the cache, wall time."""
+    """What one call of :func:`preprocess_dataset` did: subjects computed, subjects found in the cache, wall time, and sentences
+    on frames whose grey values are odd."""
 
     processed: int
     cached: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def preprocess_dataset(
@@ -99,13 +102,14 @@ def preprocess_dataset(
             names the subject.
     """
     start = time.monotonic()
-    computed = 0
+    computed, notes = 0, []
     with whole_folder(out) as folder:
         preprocess = partial(_preprocess_cached, settings=settings, spacing_mm=spacing_mm, cache=cache)
         for kept in (each or partial(_in_processes, workers=settings.workers))(preprocess, subjects):
             _link(kept.file, folder / f"{kept.subject}.npz")
             computed += kept.new
-    return Summary(computed, len(subjects) - computed, time.monotonic() - start)
+            notes += [f"{kept.subject} {note}" for note in kept.notes]
+    return Summary(computed, len(subjects) - computed, time.monotonic() - start, tuple(sorted(notes)))
 
 
 def preprocess_subject(subject: Subject, settings: PreprocessSettings, spacing_mm: float) -> list[Frame]:
@@ -186,19 +190,23 @@ def read_frames(path: Path) -> list[Frame]:
 
 
 def _preprocess_frame(frame: Frame, settings: PreprocessSettings, spacing_mm: float) -> Frame:
-    image = correct_bias(frame.image, frame.voxel_mm, settings.n4)
+    image, notes = usual_grey_values(frame.image)
+    corrected = correct_bias(image, frame.voxel_mm, settings.n4)
+    if settings.n4.iterations and np.allclose(corrected, image, rtol=1e-3, atol=0):
+        notes.append("N4 found no coil field, and the image stays as it is: do its grey values make a picture?")
     return Frame(
         phase=frame.phase,
-        image=resample(image, frame.voxel_mm, spacing_mm, nearest=False),
+        image=resample(corrected, frame.voxel_mm, spacing_mm, nearest=False),
         label=resample(frame.label, frame.voxel_mm, spacing_mm, nearest=True),
         voxel_mm=(frame.voxel_mm[0], spacing_mm, spacing_mm),
+        notes=tuple(notes),
     )
 
 
 def _in_processes(preprocess: Callable[[Subject], Kept], subjects: Sequence[Subject], *, workers: int) -> Iterator[Kept]:
-    workers = max(1, min(workers or _cores(), len(subjects)))
+    workers = max(1, min(workers or cores(), len(subjects)))
     # spawn: SimpleITK's threads do not survive a fork
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
     try:
         jobs = [pool.submit(preprocess, subject) for subject in subjects]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="preprocess", unit="subject"):
@@ -218,13 +226,14 @@ def _preprocess_cached(subject: Subject, settings: PreprocessSettings, spacing_m
         frames = subject.frames()
         key = _content_key(frames, settings, spacing_mm)
         kept = cache / f"{key}.npz"
-        if _is_whole(kept, key):
-            return Kept(subject.id, kept, new=False)
-        _save(kept, [_preprocess_frame(frame, settings, spacing_mm) for frame in frames], key)
+        done, new = _kept_frames(kept, key), False
+        if done is None:
+            done, new = [_preprocess_frame(frame, settings, spacing_mm) for frame in frames], True
+            _save(kept, done, key)
     except Exception as error:
         error.add_note(f"while preprocessing subject {subject.id}")
         raise
-    return Kept(subject.id, kept, new=True)
+    return Kept(subject.id, kept, new, tuple(f"{frame.phase}: {note}" for frame in done for note in frame.notes))
 
 
 def _content_key(frames: Sequence[Frame], settings: PreprocessSettings, spacing_mm: float) -> str:
@@ -241,6 +250,7 @@ def _save(path: Path, frames: Sequence[Frame], key: str) -> None:
         "key": np.array(key),
         "phases": np.array([frame.phase for frame in frames]),
         "voxel_mm": np.array([frame.voxel_mm for frame in frames], np.float64),
+        "notes": np.array(json.dumps([frame.notes for frame in frames])),
     }
     for number, frame in enumerate(frames):
         arrays |= {f"image_{number}": frame.image, f"label_{number}": frame.label}
@@ -250,18 +260,21 @@ def _save(path: Path, frames: Sequence[Frame], key: str) -> None:
 
 def _load(path: Path) -> tuple[list[Frame], str]:
     with np.load(path, allow_pickle=False) as file:  # the archive's checksums are verified on reading
+        facts = zip(file["phases"], file["voxel_mm"].tolist(), json.loads(str(file["notes"])), strict=True)
         frames = [
-            Frame(str(phase), file[f"image_{number}"], file[f"label_{number}"], (float(z), float(y), float(x)))
-            for number, (phase, (z, y, x)) in enumerate(zip(file["phases"], file["voxel_mm"], strict=True))
+            Frame(str(phase), file[f"image_{number}"], file[f"label_{number}"], tuple(voxel_mm), tuple(notes))
+            for number, (phase, voxel_mm, notes) in enumerate(facts)
         ]
         return frames, str(file["key"])
 
 
-def _is_whole(path: Path, key: str) -> bool:
+def _kept_frames(path: Path, key: str) -> list[Frame] | None:
+    """The frames in a file of the cache; None where it was never made, or is damaged: it is made again."""
     try:
-        return _load(path)[1] == key
+        frames, found = _load(path)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        return False  # never made, or damaged: made again
+        return None
+    return frames if found == key else None
 
 
 def _link(source: Path, target: Path) -> None:
@@ -275,18 +288,3 @@ def _to_itk(volume: NDArray[Any], voxel_mm: tuple[float, float, float]) -> sitk.
     image = sitk.GetImageFromArray(volume)
     image.SetSpacing([float(size) for size in reversed(voxel_mm)])
     return image
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _start_worker() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # A pool's workers outlive a parent that was killed with -9, and wait for ever.
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)

@@ -14,15 +14,18 @@ class Frame:
     Attributes:
         phase: ``"ED"`` or ``"ES"``.
         image: (slices, rows, columns) float32, scanner units. Row 0 is the top of the picture as radiologists look at it
-            (anterior up, the patient's right on the left), slices in file order.
+            (anterior up, the patient's right on the left), whatever the order in the file; slices go towards head and base. Of
+            a file without an orientation, rows and slices are taken as they are stored.
         label: (slices, rows, columns) uint8 in the scheme of :mod:`cmr.labels`.
         voxel_mm: slice spacing, row spacing, column spacing in mm, from the header's ``pixdim``.
+        notes: what is odd about the files and no fault, in sentences for the user.
     """
 
     phase: str
     image: NDArray[np.float32]
     label: NDArray[np.uint8]
     voxel_mm: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

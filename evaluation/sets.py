@@ -4,15 +4,20 @@ The figures are those of the pipeline's stages, from the same functions. A netwo
 figures, which then say so, and no others.
 """
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cmr.errors import DataError
 from cmr.folder import ImageSet
+from cmr.geometry import difference
+from cmr.patients import PATIENTS
 from evaluation.figure import Figure, Figures
 from evaluation.statistics import IntervalSettings
+from evaluation.utility.clinical import score_volumes, whole_volumes
 
 INTERVALS = IntervalSettings(bootstrap=2000, permutations=2000, confidence=0.95)
 SEED = 42
@@ -63,6 +68,7 @@ def evaluate_privacy(synthetic: ImageSet, train: ImageSet, holdout: ImageSet, te
 
     real = {"train": train, "holdout": holdout} | ({"test": test} if test else {})
     check_comparable(synthetic, *real.values())
+    _refuse_shared_patients(list(real.values()))
     cohorts = {name: Cohort(_images(one), one.subjects, one.index["vendor"].to_numpy(dtype=str)) for name, one in real.items()}
     try:
         lpips: Any = LpipsNetwork().features
@@ -118,7 +124,7 @@ def evaluate_utility(predicted: ImageSet, truth: ImageSet) -> Evaluated:
     """
     from evaluation.utility.case import METRICS
     from evaluation.utility.paper import score_slices
-    from evaluation.utility.scores import score, summarise
+    from evaluation.utility.scores import summarise
 
     check_comparable(predicted, truth, masks=True)
     if len(predicted.index) != len(truth.index):
@@ -131,18 +137,29 @@ def evaluate_utility(predicted: ImageSet, truth: ImageSet) -> Evaluated:
         raise DataError(
             f"{predicted.path} and {truth.path}: {len(odd)} names are not in both (first: {odd[0]}); expected the same"
         )
+    _refuse_other_grids(predicted, truth)
     index = truth.index.assign(labelled=truth.index.get("labelled", True))
-    without = _why_no_volumes(truth)
-    if not without:
-        try:
-            figures = summarise(score(_masks(predicted), _masks(truth), index), INTERVALS, SEED)
-        except DataError as error:
-            without = str(error)
+    volumes, left_out, without = whole_volumes(index)
+    masks, true = _masks(predicted), _masks(truth)
+    place = index.assign(**{name: index.get(name, "") for name in ("phase", "slice")})
+    scores = score_slices(masks, true, place)
+    if volumes.any():
+        whole = score_volumes(masks[volumes], true[volumes], index[volumes])
+        scores = pd.concat([whole, scores], ignore_index=True)
+    figures = summarise(scores, INTERVALS, SEED)
     if without:
-        place = index.assign(**{name: index.get(name, "") for name in ("phase", "slice")})
-        figures = summarise(score_slices(_masks(predicted), _masks(truth), place), INTERVALS, SEED)
         figures["clinical"] = dict.fromkeys(METRICS, Figure.missing(without))
-    return Evaluated(figures, _notes(predicted, truth))
+    return Evaluated(figures, [*_notes(predicted, truth), *left_out])
+
+
+def _refuse_other_grids(predicted: ImageSet, truth: ImageSet) -> None:
+    for name in predicted.grids.keys() & truth.grids.keys():
+        found, expected = predicted.grids[name], truth.grids[name]
+        if found.shape == expected.shape and (reason := difference(expected, found)):
+            raise DataError(
+                f"{predicted.path}: {name} doesn't lie on its namesake in {truth.path}: {reason}. The prediction has {found}; "
+                f"the truth has {expected}. Save predictions with the header of their image, or resample them to the truth."
+            )
 
 
 def check_comparable(*sets: ImageSet, masks: bool = False) -> None:
@@ -168,6 +185,17 @@ def check_comparable(*sets: ImageSet, masks: bool = False) -> None:
             _check_values(one)
 
 
+def _refuse_shared_patients(sets: list[ImageSet]) -> None:
+    for one, other in itertools.combinations(sets, 2):
+        if len(both := np.intersect1d(one.subjects, other.subjects)):
+            listed = ", ".join(both[:PAIRS_TOLD])
+            raise DataError(
+                f"{one.path} and {other.path}: the patients {listed} are in both; expected different ones. If they are "
+                f"different people under one name, list the files of each folder in {PATIENTS} (file,patient); if not, take "
+                "them out of one."
+            )
+
+
 def _check_values(one: ImageSet) -> None:
     images = _images(one)
     if min(images.shape[1:]) < SMALLEST:
@@ -186,13 +214,6 @@ def _why_not_paired(real: ImageSet, synthetic: ImageSet) -> str:
     if real.masks is not None and synthetic.masks is not None:
         return "" if np.array_equal(real.masks, synthetic.masks) else "their masks differ"
     return "" if real.index["name"].tolist() == synthetic.index["name"].tolist() else "their file names differ"
-
-
-def _why_no_volumes(truth: ImageSet) -> str:
-    needed = ("subject", "phase", "slice", "slice_mm", "row_mm", "column_mm")
-    if not set(needed) <= set(truth.index.columns) or truth.index[list(needed)].isna().any(axis=None):
-        return "single slices; a volume needs slices in order and their spacing: a 3D NIfTI file, or a store of whole scans"
-    return ""
 
 
 def _paired(real: ImageSet, synthetic: ImageSet, unpaired: str) -> Figures:

@@ -25,7 +25,7 @@ def main(dataset: str) -> None:
     for names in report["excluded"]:
         say(f"{' = '.join(names)}: excluded (data.excluded)")
     for kept, dropped in report["duplicates"]:
-        say(f"{dropped} is the same scan as {kept}, bit for bit: {dropped} is left out")
+        say(f"{dropped} is the same scan as {kept}: {dropped} is left out")
     subjects, skipped = sum(report["subjects"].values()), len(report["skipped"])
     say(f"ingest {dataset}: {subjects} subjects, {report['frames']} labelled frames, {skipped} skipped")
 

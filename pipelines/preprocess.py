@@ -27,6 +27,8 @@ def main(dataset: str) -> None:
         cache=STATE / "cache" / "stage1",
         each=partial(share, label="preprocess", unit="subject", root=ROOT) if wanted(ROOT) else None,
     )
+    for note in summary.notes:
+        say(f"warning: {note}")
     done = f"{summary.processed} subjects processed, {summary.cached} from the cache"
     say(f"preprocess {dataset}: {done}, {summary.seconds:.0f} s")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.export.listed import write_patients
 from app.export.volume import ABOUT, write_image, write_mask
 from cmr.labels import LV, MYO, RV
 from cmr.store import SliceStore
@@ -23,6 +24,7 @@ def write(folder: Path, drawn: SliceStore) -> str:
         # Both phases name the one frame there is, so that readers of the layout, which want both, take it.
         facts = "ED: 1\nES: 1\nGroup: synthetic\nNbFrame: 1\n"
         (place / "Info.cfg").write_text(facts, encoding="utf-8")
+    write_patients(folder, ((f"training/{name}/{name}_frame01.nii.gz", name) for name in drawn.index["subject"]))
     return (
         "ACDC's layout: `training/NAME/NAME_frame01.nii.gz` with its mask `NAME_frame01_gt.nii.gz` (ACDC's labels: 1 RV, "
         f"2 MYO, 3 LV) and `Info.cfg`, whose ED and ES both name the one frame: the phase is not modelled. {ABOUT}"

@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmr.errors import DataError, DataErrors
-from cmr.labels import CLASSES
+from cmr.files import why_not_here
+from cmr.geometry import difference
+from cmr.labels import whole_labels
 from cmr.nifti import NiftiFile
 from cmr.subject import Frame, Subject
 
 PHASES = ("ED", "ES")
 UNKNOWN = "unknown"
+_LARGEST = 1e30  # float32 ends at 3.4e38, and sums have to stay below
+_NARROWEST_MM, _WIDEST_MM = 10.0, 1000.0  # of a slice that can hold a heart, and of what scanners see
 
 
 class Patient(NamedTuple):
@@ -83,6 +87,8 @@ class Reader(ABC):
 
     def _subject(self, patient: Patient) -> Subject:
         try:
+            if reason := why_not_here(patient.path):
+                raise DataError(f"{patient.path}: {reason}")
             return self.subject(patient)
         except DataError as fault:
             frames = partial(_raise_fault, str(fault))
@@ -94,6 +100,8 @@ class Reader(ABC):
 
     def _wrong_folder(self) -> str:
         start = f"{self.root}: no {self.layout} patients found: "
+        if reason := why_not_here(self.root):
+            return f"{self.root}: {reason}"
         if not self.root.exists():
             return start + "the folder doesn't exist. Correct the path of the dataset."
         if not self.root.is_dir():
@@ -116,15 +124,40 @@ class Reader(ABC):
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The visible folders in a folder, sorted; none where it doesn't exist."""
+    """The visible folders in a folder, sorted, and links to folders that are not there; none where it doesn't exist."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    visible = (path for path in folder.iterdir() if not path.name.startswith((".", "__")))
+    return sorted(path for path in visible if path.is_dir() or not path.exists())
 
 
 def patients_in_parts(root: Path, parts: dict[str, str]) -> list[Patient]:
     """One patient a folder, in the part folders (folder under the root -> part) that exist."""
     return [Patient(path.name, part, path) for folder, part in parts.items() for path in folders_in(root / folder)]
+
+
+def find_volume(folder: Path, stem: str) -> Path | None:
+    """The file ``stem.nii.gz`` or ``stem.nii`` in a folder; None where there is neither.
+
+    Raises:
+        DataError: both are there, or the file is a link to something that is not there.
+    """
+    found = [path for end in (".nii.gz", ".nii") if (path := folder / f"{stem}{end}").is_symlink() or path.is_file()]
+    if len(found) > 1:
+        raise DataError(f"{folder}: holds both {found[0].name} and {found[1].name}. Remove the one that is not to be used.")
+    for path in found:
+        if reason := why_not_here(path):
+            raise DataError(f"{path}: {reason}")
+    return found[0] if found else None
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a table's cell holds (``1``, ``1.0``, ``1,0``); None where it holds none."""
+    try:
+        number = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
 
 
 def labelled_frame(
@@ -139,24 +172,51 @@ def labelled_frame(
         index: time point in both files, counted from 0.
 
     Raises:
-        DataError: shapes differ; the image has NaNs or one value only; labels are outside 0-3, no integers, or all 0.
+        DataError: the files' voxels don't lie on one another; the image has NaNs or one value only; labels are outside 0-3, no
+            integers, or all 0.
     """
     if image.shape != label.shape:
         raise DataError(
             f"{label.path}: the mask has {_sizes(label.shape)} and its image {image.path.name} has {_sizes(image.shape)}; the "
             "same shape was expected. Draw the mask on this image's grid, or fetch the pair again."
         )
-    return Frame(phase, _image_values(phase, image, index), _label_values(phase, label, scheme, index), image.voxel_mm)
+    _refuse_impossible_plane(image)
+    if reason := difference(image.geometry, label.geometry):
+        raise DataError(
+            f"{label.path}: the mask doesn't lie on its image {image.path.name}: {reason}. The mask has {label.geometry}; the "
+            f"image has {image.geometry}. Resample the mask to the image; or, if its voxels are in the image's order and only "
+            "its header is wrong, copy the image's header to it."
+        )
+    values = _image_values(phase, image, index)
+    labels = _label_values(phase, label, scheme, index)
+    return Frame(phase, values, labels, image.voxel_mm, (*image.notes, *label.notes))
+
+
+def _refuse_impossible_plane(image: NiftiFile) -> None:
+    rows_mm, columns_mm = (size * edge for size, edge in zip(image.shape[1:], image.voxel_mm[1:], strict=True))
+    if not _NARROWEST_MM <= min(rows_mm, columns_mm) <= max(rows_mm, columns_mm) <= _WIDEST_MM:
+        raise DataError(
+            f"{image.path}: a slice of {image.shape[1]} x {image.shape[2]} pixels of {image.voxel_mm[1]:g} x "
+            f"{image.voxel_mm[2]:g} mm covers {rows_mm:g} x {columns_mm:g} mm; {_NARROWEST_MM:g} to {_WIDEST_MM:g} mm were "
+            "expected. Correct `pixdim`, or its unit in `xyzt_units`."
+        )
 
 
 def _image_values(phase: str, image: NiftiFile, index: int) -> NDArray[np.float32]:
-    values = np.ascontiguousarray(image.values(index), dtype=np.float32)
-    finite = np.isfinite(values)
+    stored = image.values(index)
+    finite = np.isfinite(stored)
     if not finite.all():
         raise DataError(
             f"{image.path}: {100 * (1 - finite.mean()):.3g} % of the {phase} image's pixels are NaN or infinite; finite "
             "numbers were expected. Export the image again."
         )
+    largest = max(abs(float(stored.min())), abs(float(stored.max())))
+    if largest > _LARGEST:
+        raise DataError(
+            f"{image.path}: the {phase} image has grey values up to {largest:.3g} in magnitude; at most {_LARGEST:g} can be "
+            "computed with. Divide them by a constant, or correct `scl_slope`."
+        )
+    values = np.ascontiguousarray(stored, dtype=np.float32)
     if values.min() == values.max():
         raise DataError(
             f"{image.path}: every pixel of the {phase} image is {values.flat[0]:g}; a picture was expected. Export it again."
@@ -165,10 +225,8 @@ def _image_values(phase: str, image: NiftiFile, index: int) -> NDArray[np.float3
 
 
 def _label_values(phase: str, label: NiftiFile, scheme: tuple[int, int, int, int], index: int) -> NDArray[np.uint8]:
-    values = label.values(index)
-    found = np.unique(values)
-    if not np.isin(found, range(CLASSES)).all():
-        odd = [f"{value:g}" for value in found if value not in range(CLASSES)]
+    values, odd = whole_labels(label.values(index))
+    if odd:
         listed = ", ".join(odd[:6]) + (", ..." if len(odd) > 6 else "")
         raise DataError(
             f"{label.path}: the {phase} mask holds the labels {listed}; the whole numbers 0 to 3 were expected (background, "
@@ -179,7 +237,7 @@ def _label_values(phase: str, label: NiftiFile, scheme: tuple[int, int, int, int
             f"{label.path}: no pixel of the {phase} mask is labelled{_where_labels_are(label)}. Correct this patient's "
             f"{phase} entry, or label the frame."
         )
-    return np.asarray(scheme, dtype=np.uint8)[np.ascontiguousarray(values, dtype=np.uint8)]
+    return np.asarray(scheme, dtype=np.uint8)[values]
 
 
 def _where_labels_are(label: NiftiFile) -> str:

@@ -8,8 +8,19 @@ import pandas as pd
 from cmr.errors import DataError
 from cmr.labels import BACKGROUND, LV, MYO, RV
 from cmr.nifti import NiftiFile
-from cmr.readers.base import PHASES, UNKNOWN, Patient, Reader, folders_in, labelled_frame, patients_in_parts
+from cmr.readers.base import (
+    PHASES,
+    UNKNOWN,
+    Patient,
+    Reader,
+    find_volume,
+    folders_in,
+    labelled_frame,
+    patients_in_parts,
+    whole_number,
+)
 from cmr.subject import Frame, Subject
+from cmr.text import read_table
 
 _PARTS = {"Training/Labeled": "training", "Validation": "validation", "Testing": "testing"}
 _UNLABELLED = "Training/Unlabeled"
@@ -21,14 +32,15 @@ _MISSING = {"", "nan", "n/a", "na"}
 
 
 class MnmsReader(Reader):
-    """``Training/Labeled|Validation|Testing/CODE`` with ``CODE_sa.nii.gz`` and ``CODE_sa_gt.nii.gz`` (both x, y, z, time).
+    """``Training/Labeled|Validation|Testing/CODE`` with ``CODE_sa.nii.gz`` (or ``.nii``) and
+    ``CODE_sa_gt.nii.gz`` (both x, y, z, time).
 
     The information table in the root, found by its columns and not by its name, says vendor, centre and the ED and ES frame
     of each code, counted from 0. ``Training/Unlabeled`` is counted and not used.
     """
 
     layout = "M&Ms"
-    signature = tuple(f"{part}/*/*_sa.nii.gz" for part in _PARTS)
+    signature = tuple(f"{part}/*/*_sa.nii*" for part in _PARTS)
 
     def patients(self) -> list[Patient]:
         found = patients_in_parts(self.root, _PARTS)
@@ -38,10 +50,7 @@ class MnmsReader(Reader):
 
     def subject(self, patient: Patient) -> Subject:
         row = self._row(patient)
-        image, label = (patient.path / f"{patient.id}_{name}.nii.gz" for name in ("sa", "sa_gt"))
-        for path, content in ((image, "cine stack"), (label, "mask")):
-            if not path.is_file():
-                raise DataError(f"{path}: the {content} is missing. Put it there, or remove the patient's folder.")
+        image, label = (self._volume(patient, *what) for what in (("sa", "cine stack"), ("sa_gt", "mask")))
         indices = tuple((phase, self._frame_index(patient, row, phase)) for phase in PHASES)
         vendor, centre, pathology = (_text(row, column) for column in ("VendorName", "Centre", _PATHOLOGY))
         frames = partial(_read_frames, image, label, indices)
@@ -50,6 +59,12 @@ class MnmsReader(Reader):
     def unused(self) -> dict[str, int]:
         unlabelled = len(folders_in(self.root / _UNLABELLED))
         return {_UNLABELLED: unlabelled} if unlabelled else {}
+
+    def _volume(self, patient: Patient, name: str, content: str) -> Path:
+        if path := find_volume(patient.path, f"{patient.id}_{name}"):
+            return path
+        missing = patient.path / f"{patient.id}_{name}.nii.gz"
+        raise DataError(f"{missing}: the {content} is missing. Put it there, or remove the patient's folder.")
 
     def _row(self, patient: Patient) -> "pd.Series[str]":
         rows = self._table[self._table[_CODE] == patient.id].drop_duplicates()
@@ -62,16 +77,13 @@ class MnmsReader(Reader):
         return rows.iloc[0]
 
     def _frame_index(self, patient: Patient, row: "pd.Series[str]", phase: str) -> int:
-        try:
-            index = float(row[phase])
-        except ValueError:
-            index = -1.0
-        if not (index >= 0 and index.is_integer()):
+        index = whole_number(row[phase])
+        if index is None or index < 0:
             raise DataError(
                 f"{self._table_path}: {patient.id} has {row[phase]!r} as its {phase} frame; a whole number counted from 0 was "
                 "expected. Correct the table, or remove the patient's folder."
             )
-        return int(index)
+        return index
 
 
 def _read_table(root: Path) -> tuple[Path, pd.DataFrame]:
@@ -80,7 +92,7 @@ def _read_table(root: Path) -> tuple[Path, pd.DataFrame]:
     Raises:
         DataError: there is none, or more than one.
     """
-    tables = {path: _read_csv(path) for path in sorted(root.glob("*.csv")) if not path.name.startswith(".")}
+    tables = {path: _table(path) for path in sorted(root.glob("*.csv")) if not path.name.startswith(".")}
     complete = [path for path, table in tables.items() if set(_NEEDED) <= set(table.columns)]
     if len(complete) == 1:
         return complete[0], tables[complete[0]]
@@ -91,7 +103,9 @@ def _read_table(root: Path) -> tuple[Path, pd.DataFrame]:
             f"{root}: {names} could each be the information table (columns {needed}). Leave only the right one there."
         )
     if not tables:
-        raise DataError(f"{root}: no csv file is there; the information table with the columns {needed} belongs there.")
+        sheets = sorted(path.name for kind in ("xlsx", "xls", "ods") for path in root.glob(f"*.{kind}"))
+        hint = f" {sheets[0]} is there: save it as CSV." if sheets else ""
+        raise DataError(f"{root}: no csv file is there; the information table with the columns {needed} belongs there.{hint}")
     path = min(tables, key=lambda name: len(set(_NEEDED) - set(tables[name].columns)))
     missing = ", ".join(f"`{column}`" for column in _NEEDED if column not in tables[path].columns)
     raise DataError(
@@ -100,15 +114,10 @@ def _read_table(root: Path) -> tuple[Path, pd.DataFrame]:
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path}: can't be read as a comma-separated table in UTF-8 ({error}). Save it so.") from error
-    table.columns = table.columns.str.strip()
-    return table.apply(lambda column: column.str.strip())
+def _table(path: Path) -> pd.DataFrame:
+    """As read, with the needed columns under their official names whatever the case of their letters."""
+    official = {column.lower(): column for column in (*_NEEDED, _PATHOLOGY)}
+    return read_table(path).rename(columns=lambda column: official.get(column.lower(), column))
 
 
 def _text(row: "pd.Series[str]", column: str) -> str:

@@ -10,6 +10,8 @@ from cmr.errors import DataError
 from cmr.labels import STRUCTURES
 from evaluation.utility.case import COLUMNS, CaseScore, score_case
 
+_SINGLE = "single slices; a volume needs slices in order and their spacing: a 3D NIfTI file, or a store of whole scans"
+
 
 def score_volumes(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], index: pd.DataFrame) -> pd.DataFrame:
     """Scores every structure of every patient and frame as one volume.
@@ -42,18 +44,48 @@ def score_volumes(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], index:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def whole_volumes(index: pd.DataFrame) -> tuple[NDArray[np.bool_], list[str], str]:
+    """Which rows belong to volumes that can be scored; a sentence for each other one; why there is none at all, else empty."""
+    needed = ("subject", "phase", "slice", "slice_mm", "row_mm", "column_mm")
+    whole, left_out = np.zeros(len(index), bool), []
+    if not set(needed) <= set(index.columns):
+        return whole, [], _SINGLE
+    index = index.reset_index(drop=True)
+    found = list(index.groupby(["subject", "phase"], sort=True))
+    reasons = [_fault(volume.sort_values("slice")) for _, volume in found]
+    for ((subject, phase), volume), reason in zip(found, reasons, strict=True):
+        if reason:
+            left_out.append(f"{subject} {phase}" if phase != subject else str(phase))
+        else:
+            whole[volume.index] = True
+    if not whole.any():
+        single = index[["slice_mm", "row_mm", "column_mm"]].isna().any(axis=None)
+        return whole, [], _SINGLE if single else f"{left_out[0]}: {next(filter(None, reasons))}"
+    told = [f"{name}: not scored as a volume: {reason}" for name, reason in zip(left_out, filter(None, reasons), strict=True)]
+    if told:
+        told.insert(0, f"clinical: {len(found) - len(told)} of {len(found)} volumes are scored; the others by slice only")
+    return whole, told, ""
+
+
 def _with_penalty(score: CaseScore, diagonal: float) -> CaseScore:
     return replace(score, hd95=diagonal, asd=diagonal) if score.outcome in ("missed", "false_find") else score
 
 
-def _spacing(volume: pd.DataFrame, name: str) -> tuple[float, float, float]:
+def _fault(volume: pd.DataFrame) -> str:
+    """Why rows of an index, sorted by ``slice``, can't be scored as one volume; empty where they can."""
     numbers = volume["slice"].to_numpy()
     if (np.diff(numbers) != 1).any():
-        raise DataError(
-            f"{name}: slices {numbers.tolist()}; expected consecutive numbers, each once: a volume is scored whole. "
-            "Cut the test slices again"
-        )
+        return f"slices {numbers.tolist()}; expected consecutive numbers, each once: a volume is scored whole"
     sizes = volume[["slice_mm", "row_mm", "column_mm"]].to_numpy(dtype=float)
+    if np.isnan(sizes).any():
+        return "a single slice, or slices whose spacing is not known; expected a 3D volume"
     if (sizes != sizes[0]).any() or not (sizes[0] > 0).all():
-        raise DataError(f"{name}: voxel sizes {np.unique(sizes, axis=0).tolist()} mm; expected one, positive")
-    return (float(sizes[0, 0]), float(sizes[0, 1]), float(sizes[0, 2]))
+        return f"voxel sizes {np.unique(sizes, axis=0).tolist()} mm; expected one, positive"
+    return ""
+
+
+def _spacing(volume: pd.DataFrame, name: str) -> tuple[float, float, float]:
+    if reason := _fault(volume):
+        raise DataError(f"{name}: {reason}. Cut the test slices again")
+    slice_mm, row_mm, column_mm = volume[["slice_mm", "row_mm", "column_mm"]].to_numpy(dtype=float)[0]
+    return float(slice_mm), float(row_mm), float(column_mm)

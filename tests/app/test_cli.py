@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cmr.raw import add_acdc_patient
 from tests.mlops.conftest import REPOSITORY
 from tests.mlops.records import write_network
 
@@ -142,3 +143,20 @@ def test_mlflow_run_is_the_parent_of_the_trainings(project: Path) -> None:
     (parent,) = (run for name, run in runs.items() if name != "ddpm")
     assert runs["ddpm"].data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert "train_loss" not in parent.data.metrics
+
+
+@pytest.mark.parametrize("command", ["configure", "run"])
+def test_links_to_what_was_not_fetched_are_named_before_anything_runs(project: Path, tmp_path: Path, command: str) -> None:
+    add_acdc_patient(tmp_path / "acdc", "training", "patient001")
+    words = ["configure", "real", "--acdc", str(tmp_path / "acdc")]
+    if command == "run":
+        assert syncmri(project, *words).returncode == 0
+        words = ["run"]
+    link = tmp_path / "acdc/training/patient001/patient001_4d.nii.gz"
+    link.symlink_to("../../.git/annex/objects/none")
+    done = syncmri(project, *words)
+    assert done.returncode == 1
+    assert "1 links lead to files that aren't there" in done.stderr
+    assert str(link) in done.stderr
+    assert "datalad get" in done.stderr
+    assert "Traceback" not in done.stderr

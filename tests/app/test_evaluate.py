@@ -28,7 +28,7 @@ def store(path: Path, seed: int) -> Path:
 def test_help_says_what_is_assumed(command: str) -> None:
     done = RUN.invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert done.exit_code == 0
-    assert ("first _ or -" if command in ("fidelity", "privacy") else "3 RV") in done.output
+    assert ("patients.csv" if command in ("fidelity", "privacy") else "3 RV") in done.output
 
 
 def test_masks_prints_a_table_and_writes_json(tmp_path: Path) -> None:

@@ -132,9 +132,9 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     ),
     "numbers of 16 bytes": ("m.nii", lambda: _nifti((512, 512, 16), datatype=1536, bitpix=128, pixels=b""), "pixels of type"),
     "an intercept that is no number": ("m.nii", lambda: _nifti((32, 32, 2), scl_slope=1, scl_inter=np.inf), "can't be understood"),  # noqa: E501
-    "a slope that is no number": ("m.nii", lambda: _nifti((32, 32, 2), scl_slope=np.inf), "read (2, 32, 32)"),
+    "a slope that is no number": ("m.nii", lambda: _nifti((32, 32, 2), scl_slope=np.inf), "`scl_slope`"),
     "a slope beyond numbers": ("m.nii", lambda: _nifti((32, 32, 2), "f8", scl_slope=3e38, pixels=bytes([255, 255, 255, 255, 255, 255, 239, 127]) * 2048), "not finite"),  # noqa: E501
-    "pixels as wide as a house": ("m.nii", lambda: _nifti((512, 512, 16), pixdim=[1, 9000, 9000, 10, 1, 1, 1, 1]), "cover 4.608e+06 × 4.608e+06 mm"),  # noqa: E501
+    "pixels as wide as a house": ("m.nii", lambda: _nifti((512, 512, 16), pixdim=[1, 9000, 9000, 10, 1, 1, 1, 1]), "is 9000 x 9000 x 10 mm"),  # noqa: E501
     "pixels as wide as a country": ("m.nii", lambda: _nifti((8, 8, 2), pixdim=[1, 3e38, 3e38, 10, 1, 1, 1, 1]), "mm were expected"),  # noqa: E501
     "pixels of next to nothing": ("m.nii", lambda: _nifti((512, 512, 16), pixdim=[1, 1e-38, 1e-38, 10, 1, 1, 1, 1]), "mm were expected"),  # noqa: E501
     "a name without end": ("m.nii.gz", lambda: b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * (31 << 20), "truncated"),

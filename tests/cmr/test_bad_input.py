@@ -1,5 +1,6 @@
 """Every fault of the raw data that the platform promises to explain: which file, what was found, what to do."""
 
+import gzip
 import re
 import shutil
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_info_without_a_frame_number(acdc_root, text):
 
 
 def test_info_that_is_no_text(acdc_root):
-    (acdc_root / INFO).write_bytes(b"ED: \xff\xfe")
+    (acdc_root / INFO).write_bytes(b"ED: \0\0\0\1 ES: 12\0")
     refused(acdc_root, "acdc", str(acdc_root / INFO), "can't be read as text")
 
 
@@ -190,7 +191,7 @@ def test_no_table_an_unreadable_one_and_two(mnms_root):
     stopped(mnms_root, "mnms", "copy.csv could each be the information table")
     (mnms_root / "copy.csv").unlink()
     table.write_bytes(b"\xff\xfe\x00External")
-    stopped(mnms_root, "mnms", f"{re.escape(str(table))}: can't be read as a comma-separated table")
+    stopped(mnms_root, "mnms", f"{re.escape(str(table))}: can't be read as text")
     table.write_bytes(b"")
     stopped(mnms_root, "mnms", "no column `External code`.*found: none")
     table.unlink()
@@ -280,3 +281,123 @@ def test_no_good_subject_left_is_an_error_even_when_skipping(acdc_root):
     for skip_bad in (False, True):
         with pytest.raises(DataErrors, match=r"5 of 5 subjects of acdc can't be used\. None is left"):
             run(acdc_root, "acdc", skip_bad=skip_bad)
+
+
+@pytest.mark.parametrize("error", [-2.3e-10, 4e-5, 9e-4])
+def test_labels_that_are_almost_whole_are_labels(acdc_root, error):
+    """A slope, or float32, makes 0.9999999998 or 1.00002 of 1."""
+    before = run(acdc_root, "acdc").manifest
+    change(acdc_root / MASK, lambda values: (values * (1 + error / 3)).astype(np.float64 if error < 1e-9 else np.float32))
+    found = run(acdc_root, "acdc")
+    assert found.report["skipped"] == []
+    assert found.manifest.equals(before)
+
+
+def test_labels_that_are_not_whole_are_written_out(acdc_root):
+    change(acdc_root / MASK, put(1.0015))
+    refused(acdc_root, "acdc", str(acdc_root / MASK), "labels 1.0015")
+
+
+def test_grey_values_beyond_float32_are_no_nans(acdc_root):
+    change(acdc_root / FRAME, lambda values: values.astype(np.float64) * 1e37)
+    refused(acdc_root, "acdc", str(acdc_root / FRAME), "e+39 in magnitude", "Divide them")
+
+
+INFO_TEXT = "ED: 1\nES: 12\nGroup: DCM\nNbFrame: 30\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        INFO_TEXT.encode("utf-8-sig"),
+        INFO_TEXT.encode("utf-16"),
+        INFO_TEXT.encode("utf-16-be"),
+        INFO_TEXT.encode("utf-16-le"),
+        INFO_TEXT.replace("\n", "\r\n").encode(),
+        INFO_TEXT.replace("\n", "\r").encode(),
+        INFO_TEXT.replace("DCM", "Dilat\xe9e").encode("cp1252"),
+        INFO_TEXT.replace(": ", ":\t").replace("12", "12.0").encode(),
+        INFO_TEXT.replace("ED: 1", "Ed : 1,0").encode(),
+    ],
+)
+def test_info_is_read_as_editors_save_it(acdc_root, raw):
+    before = run(acdc_root, "acdc").manifest
+    (acdc_root / INFO).write_bytes(raw)
+    found = run(acdc_root, "acdc")
+    assert found.report["skipped"] == []
+    columns = ["subject", "phase", "image_sha256"]
+    assert found.manifest[columns].equals(before[columns])
+    assert found.manifest.set_index("subject").loc["patient002", "pathology"].iloc[0] in ("DCM", "Dilat\xe9e")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_the_table_is_read_as_excel_saves_it(mnms_root, separator, encoding, newline):
+    table = next(mnms_root.glob("*.csv"))
+    before = run(mnms_root, "mnms").manifest
+    text = table.read_text().replace("HCM", "Cardiomyopathie dilat\xe9e").replace(",", separator).replace("\n", newline)
+    table.write_bytes(text.encode(encoding))
+    after = run(mnms_root, "mnms").manifest
+    assert after.drop(columns="pathology").equals(before.drop(columns="pathology"))
+    assert set(after["pathology"]) == {"Cardiomyopathie dilat\xe9e"}
+
+
+def test_a_table_with_excel_s_hint_quoted_cells_decimal_commas_and_other_capitals(mnms_root):
+    table = next(mnms_root.glob("*.csv"))
+    before = run(mnms_root, "mnms").manifest
+    text = table.read_text().replace(",0,2,", ';"0,0";"2,0";').replace(",", ";").replace('"0;0";"2;0"', '"0,0";"2,0"')
+    table.write_text("sep=;\n" + text.replace("External code", "EXTERNAL CODE").replace("VendorName", " vendorname "))
+    assert run(mnms_root, "mnms").manifest.equals(before)
+
+
+def test_a_workbook_in_place_of_the_table_is_named(mnms_root):
+    table = next(mnms_root.glob("*.csv"))
+    table.rename(table.with_suffix(".xlsx"))
+    stopped(mnms_root, "mnms", r"no csv file is there.*opendataset\.xlsx is there: save it as CSV")
+
+
+def test_unpacked_files_are_read(acdc_root, mnms_root):
+    for root, dataset in ((acdc_root, "acdc"), (mnms_root, "mnms")):
+        before = run(root, dataset).manifest
+        for file in root.rglob("*.nii.gz"):
+            file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+            file.unlink()
+        assert run(root, dataset).manifest.equals(before)
+
+
+def test_packed_and_unpacked_side_by_side(acdc_root):
+    shutil.copy(acdc_root / FRAME, (acdc_root / FRAME).with_suffix(""))
+    refused(acdc_root, "acdc", "holds both patient002_frame01.nii.gz and patient002_frame01.nii", "Remove")
+
+
+def link(path: Path) -> None:
+    """What git-annex leaves of a file, or a folder, that was not fetched."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to("../../.git/annex/objects/Xx/none")
+
+
+@pytest.mark.parametrize("name", [FRAME, MASK, INFO, "training/patient002"])
+def test_links_to_what_was_not_fetched(acdc_root, name):
+    link(acdc_root / name)
+    refused(acdc_root, "acdc", str(acdc_root / name), "is a link to ../../.git/annex", "datalad get")
+
+
+@pytest.mark.parametrize("name", [CINE, CINE_MASK, "Training/Labeled/B1S9V9"])
+def test_links_of_mnms_to_what_was_not_fetched(mnms_root, name):
+    link(mnms_root / name)
+    refused(mnms_root, "mnms", str(mnms_root / name), "is a link to ../../.git/annex", "datalad get")
+
+
+def test_a_table_and_a_dataset_that_were_not_fetched(mnms_root):
+    link(next(mnms_root.glob("*.csv")))
+    stopped(mnms_root, "mnms", r"opendataset\.csv: is a link to .*datalad get")
+    link(mnms_root)
+    stopped(mnms_root, "mnms", r"is a link to .*datalad get")
+
+
+def test_a_link_in_place_of_the_cine_file_that_is_not_needed(acdc_root):
+    (acdc_root / "training/patient002/patient002_4d.nii.gz").symlink_to("nowhere")
+    assert run(acdc_root, "acdc").report["skipped"] == []

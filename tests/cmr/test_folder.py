@@ -141,3 +141,31 @@ def test_bad_nifti(tmp_path):
     nifti(tmp_path / "b.nii", np.zeros((16, 16), np.float32), (2.0, 2.0))
     with pytest.raises(DataError, match="1 × 1 and 2 × 2 mm"):
         _ = read_images(tmp_path).pixel_mm
+
+
+def test_values_that_scaling_takes_just_out_of_the_range_stay_in_it(tmp_path):
+    """Floats stored as int16 with a slope come back as 1.00002."""
+    image = nib.Nifti1Image(RNG.uniform(-1, 1, (16, 16, 2)), np.eye(4))
+    image.header.set_data_dtype(np.int16)
+    raw = bytearray(image.to_bytes())
+    slope = np.frombuffer(bytes(raw[112:116]), np.float32)[0]
+    raw[112:116] = np.float32(slope * 1.0001).tobytes()
+    (tmp_path / "a.nii").write_bytes(raw)
+    found = read_images(tmp_path)
+    assert "taken as they are" in " ".join(found.notes)
+    assert np.abs(found.images).max() <= 1
+
+
+def test_black_and_white_of_the_headers_hold_if_all_agree(tmp_path):
+    for name, grey in (("a", 100), ("b", 4000)):
+        values = np.full((16, 16), grey, np.int16)
+        values[0, 0] = 0
+        nifti(tmp_path / f"{name}.nii", values)
+        raw = bytearray((tmp_path / f"{name}.nii").read_bytes())
+        raw[124:132] = np.array([4000, 0], np.float32).tobytes()
+        (tmp_path / f"{name}.nii").write_bytes(raw)
+    found = read_images(tmp_path)
+    assert found.images[:, 5, 5].tolist() == pytest.approx([-0.95, 1.0])
+    raw[124:128] = np.float32(5000).tobytes()
+    (tmp_path / "b.nii").write_bytes(raw)
+    assert "percentile" in " ".join(read_images(tmp_path).notes)

@@ -131,7 +131,7 @@ def test_a_folder_in_the_place_of_a_file(tmp_path):
         NiftiFile.open(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"/annex/objects/SHA256E-s663909", bytes(1000)])
+@pytest.mark.parametrize("content", [b"", b"a text", bytes(1000)])
 def test_not_nifti(tmp_path, content):
     (tmp_path / "v.nii.gz").write_bytes(content)
     with pytest.raises(DataError, match="is not a NIfTI file"):
@@ -157,3 +157,21 @@ def test_colour_and_complex_pixels_are_refused(tmp_path):
     (tmp_path / "v.nii").write_bytes(nib.Nifti1Image(VOLUME.T.astype(np.complex64), ACDC_AFFINE).to_bytes())
     with pytest.raises(DataError, match="one real number a pixel"):
         NiftiFile.open(tmp_path / "v.nii")
+
+
+@pytest.mark.parametrize(
+    ("content", "fetch"),
+    [(b"/annex/objects/SHA256E-s663909", "datalad get"), (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull")],
+)
+def test_a_pointer_to_a_file_that_was_not_fetched(tmp_path, content, fetch):
+    (tmp_path / "v.nii.gz").write_bytes(content)
+    with pytest.raises(DataError, match=rf"v\.nii\.gz: only stands for a file that was not fetched.*{fetch}"):
+        NiftiFile.open(tmp_path / "v.nii.gz")
+
+
+def test_a_link_to_nowhere(tmp_path):
+    (tmp_path / "v.nii.gz").symlink_to("../.git/annex/objects/none")
+    with pytest.raises(
+        DataError, match=r"v\.nii\.gz: is a link to \.\./\.git/annex/objects/none, which isn't there.*datalad get"
+    ):
+        NiftiFile.open(tmp_path / "v.nii.gz")

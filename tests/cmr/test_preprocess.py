@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cmr.errors import DataError
+from cmr.grey import usual_grey_values
 from cmr.preprocess import (
     N4Settings,
     PreprocessSettings,
@@ -273,3 +274,89 @@ def test_unreadable_frames_are_named(tmp_path: Path) -> None:
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match=r"cut\.npz"):
         read_frames(tmp_path / "cut.npz")
+
+
+def seen() -> np.ndarray:
+    """(4, 64, 72) a disc under a coil field with some noise, as a scanner writes it: 0 to about 300."""
+    volume, _ = phantom(4)
+    noise = np.random.default_rng(3).normal(0, 2, volume.shape)
+    return np.rint((volume * 2 * np.exp(coil(volume.shape)) + noise).clip(0)).astype(np.float32)
+
+
+def scaled(image: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(image, (1, 99))
+    return np.clip((image - low) / (high - low), 0, 1)
+
+
+def hot(image: np.ndarray) -> np.ndarray:
+    image = image.copy()
+    image[1, 3, 3] = 65535
+    return image
+
+
+def cold(image: np.ndarray) -> np.ndarray:
+    image = image.copy()
+    image[1, 3, 3] = -32768
+    return image
+
+
+def wrapped(image: np.ndarray) -> np.ndarray:
+    """Ringing below zero cast to uint16."""
+    image = image.copy()
+    dark = (image < 1) & (np.random.default_rng(0).random(image.shape) < 0.01)
+    image[dark] = 65535
+    return image
+
+
+UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "0 to 1": lambda image: image / image.max(),
+    "a million": lambda image: image * 1e6,
+    "a millionth": lambda image: image * 1e-6,
+    "minus 1000": lambda image: image - 1000,
+    "z-score": lambda image: (image - image.mean()) / image.std(),
+    "hot pixel": hot,
+    "cold pixel": cold,
+    "wrapped uint16": wrapped,
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_same_scan_in_other_units_gives_the_same_slices(unit: str) -> None:
+    def run(image: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        labelled = Frame("ED", image.astype(np.float32), np.ones(image.shape, np.uint8), (8.0, 1.5, 1.5))
+        subject = Subject("s", "d", "training", "v", "c", "p", lambda: [labelled])
+        [done] = preprocess_subject(subject, PreprocessSettings(N4Settings(2, (20, 20)), workers=1), 2.5)
+        return scaled(done.image), done.notes
+
+    plain, notes = run(seen())
+    assert notes == ()
+    other, notes = run(UNITS[unit](seen()))
+    assert (np.abs(other - plain) > 2e-3).mean() < 0.003
+    assert bool(notes) == (unit not in ("0 to 1", "a million", "a millionth"))
+
+
+def test_an_ordinary_image_is_not_touched() -> None:
+    image = seen()
+    image[0, 5, 5] = 14 * image.max()  # as bright as the brightest vessel of a real scan
+    same, notes = usual_grey_values(image)
+    assert same is image
+    assert notes == []
+
+
+def test_a_field_that_n4_does_not_find_is_told_also_from_the_cache(tmp_path: Path) -> None:
+    """One grey value everywhere but in one pixel."""
+    image = np.full((3, 64, 72), 100, np.float32)
+    image[1, 10, 10] = 20000
+    odd = Subject(
+        "odd",
+        "d",
+        "training",
+        "v",
+        "c",
+        "p",
+        partial(list, [Frame("ED", image, (image > 0).astype(np.uint8), (8.0, 1.5, 1.5))]),
+    )
+    settings = PreprocessSettings(N4Settings(4, (20, 20)), workers=1)
+    told = [preprocess_dataset([odd], settings, 2.5, out=tmp_path / "out", cache=tmp_path / "cache").notes for _ in range(2)]
+    assert told[0] == told[1] != ()
+    assert told[0][0].startswith("odd ED: N4 found no coil field")

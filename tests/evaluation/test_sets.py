@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
 from cmr.errors import DataError, DataErrors
-from cmr.folder import ImageSet
+from cmr.folder import ImageSet, read_masks
 from evaluation import sets
 from evaluation.networks import weights
 from evaluation.sets import check_comparable, evaluate_fidelity, evaluate_masks, evaluate_privacy, evaluate_utility
 from evaluation.statistics import IntervalSettings
+from tests.cmr.stored import placed, save, turned
 from tests.evaluation.hearts import hearts
 from tests.evaluation.utility.volumes import drawn_test_set
 
@@ -104,7 +106,7 @@ def test_privacy_with_one_patient_a_side_has_no_intervals():
     found = evaluate_privacy(drawn("made", 1), drawn("train", 1, seed=1), drawn("hold", 1, seed=2)).figures
     assert found["nn_l2"].value > 0
     assert found["nn_l2"].ci_low is None
-    with pytest.raises(DataError, match="are in training and in the hold-out"):
+    with pytest.raises(DataError, match=r"train0, train1, train2, train3 are in both.*patients\.csv"):
         evaluate_privacy(drawn("made"), drawn("train"), drawn("train"))
 
 
@@ -170,3 +172,46 @@ def test_sets_that_cannot_be_compared():
     check_comparable(coarse, real)  # one that does not know its pixel size
     with pytest.raises(DataError, match="holds images and no masks"):
         check_comparable(drawn("real", masks=False), masks=True)
+
+
+def volumes(folder: Path, *, slices: tuple[int, ...], wrong: bool = False, **how) -> Path:
+    """A NIfTI mask a patient; ``wrong``: a column is empty; ``how``: codes, or an affine."""
+    for number, count in enumerate(slices):
+        labels = np.repeat(hearts(1, number, SIZE), count, axis=0)
+        if wrong:
+            labels[:, :, 15] = 0
+        image = placed(labels, (8.0, 1.5, 1.5))
+        if "affine" in how:
+            image = nib.Nifti1Image(image.dataobj, how["affine"])
+            image.header.set_zooms((1.5, 1.5, 8.0))
+        save(folder / f"patient{number:03d}_ED.nii.gz", turned(image, how["codes"]) if "codes" in how else image)
+    return folder
+
+
+def test_one_thin_volume_costs_its_own_figures_alone(tmp_path):
+    truth = volumes(tmp_path / "truth", slices=(4, 4, 4, 4, 4, 4, 1))
+    predicted = volumes(tmp_path / "predicted", slices=(4, 4, 4, 4, 4, 4, 1), wrong=True)
+    found = evaluate_utility(read_masks(predicted), read_masks(truth))
+    assert 0.5 < found.figures["clinical"]["dice"].value < 1
+    assert found.figures["clinical"]["LV"]["dice"].n == 6
+    assert found.figures["paper"]["LV"]["dice"].n == 25
+    assert "clinical: 6 of 7 volumes are scored" in " ".join(found.notes)
+    assert "patient006 patient006_ED: not scored as a volume: a single slice" in " ".join(found.notes)
+
+
+def test_predictions_in_another_orientation_score_the_same(tmp_path):
+    truth = read_masks(volumes(tmp_path / "truth", slices=(4, 4)))
+    scores = [
+        evaluate_utility(read_masks(volumes(tmp_path / codes, slices=(4, 4), wrong=True, codes=codes)), truth).figures
+        for codes in ("LPS", "RAS", "PLI", "ILA")
+    ]
+    assert all(one["clinical"]["dice"] == scores[0]["clinical"]["dice"] for one in scores)
+    assert scores[0]["clinical"]["dice"].value > 0.8
+
+
+@pytest.mark.parametrize(("affine", "expected"), [(np.eye(4), "has none"), (np.diag([1.5, 1.5, 8.0, 1.0]), "different places")])
+def test_predictions_whose_place_is_not_that_of_the_truth_are_refused(tmp_path, affine, expected):
+    truth = read_masks(volumes(tmp_path / "truth", slices=(4,)))
+    predicted = read_masks(volumes(tmp_path / "predicted", slices=(4,), affine=affine))
+    with pytest.raises(DataError, match=rf"patient000_ED doesn't lie on its namesake.*{expected}.*the truth has"):
+        evaluate_utility(predicted, truth)

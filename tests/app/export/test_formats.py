@@ -9,11 +9,16 @@ from PIL import Image
 
 from app.export import FORMATS, writer
 from app.export.volume import SLICE_MM, WHITE
-from cmr.errors import DataError
+from cmr.errors import DataError, DataErrors
 from cmr.folder import read_images, read_masks
 from cmr.labels import LV, MYO, RV
 from cmr.readers.acdc import AcdcReader
 from cmr.store import SliceStore
+from evaluation import sets
+from evaluation.figure import to_json
+from evaluation.networks import weights
+from evaluation.sets import evaluate_fidelity, evaluate_masks, evaluate_privacy
+from evaluation.statistics import IntervalSettings
 from tests.pipelines.report_project import heart, picture
 
 PIXEL = (2.5, 2.25)
@@ -66,6 +71,65 @@ def test_nifti_as_nibabel_sees_it(written, drawn: SliceStore) -> None:
         np.testing.assert_array_equal(stored == acdc, labels == inside)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_is_read_back_as_the_same_set(written, drawn: SliceStore, name: str) -> None:
+    folder = written(name)
+    found = read_images(folder)
+    np.testing.assert_allclose(found.images, np.asarray(drawn.images, np.float32), atol=1e-4)
+    for masks in (found.masks, read_masks(folder).masks):
+        np.testing.assert_array_equal(masks, drawn.masks)
+    assert found.subjects.tolist() == drawn.index["subject"].tolist()
+    if name == "nnunet":  # its folders alone, as nnU-Net's users know them
+        images = read_images(folder / "Dataset900_SynCMRI/imagesTr")
+        np.testing.assert_allclose(images.images, found.images, atol=1e-4)
+        assert images.subjects.tolist() == found.subjects.tolist()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_has_the_same_figures(written, drawn: SliceStore, name: str, tmp_path: Path, monkeypatch) -> None:
+    """Nearest neighbours by L2, shapes of masks and similarity of pairs; the store's own are the reference."""
+
+    def no_weights(name: str):
+        raise DataErrors(f"No weights for {name}", [])
+
+    monkeypatch.setattr(weights, "load", no_weights)
+    monkeypatch.setattr(sets, "INTERVALS", IntervalSettings(bootstrap=50, permutations=50, confidence=0.95))
+    rng = np.random.default_rng(5)
+    real = {}
+    for part in ("train", "holdout"):
+        masks = np.stack([heart(rng, 32) for _ in range(6)])
+        index = pd.DataFrame({"subject": [f"{part}{number}" for number in range(6)], "row_mm": PIXEL[0], "column_mm": PIXEL[1]})
+        SliceStore.write(tmp_path / part, index, masks, np.stack([picture(mask, rng) for mask in masks]))
+        real[part] = read_images(tmp_path / part)
+
+    def figures(folder: Path) -> dict[str, float]:
+        made = read_images(folder)
+        true = read_images(tmp_path / "reference")
+        found = {
+            "privacy": evaluate_privacy(made, real["train"], real["holdout"]).figures,
+            "masks": evaluate_masks(real["train"], read_masks(folder)).figures,
+            "fidelity": evaluate_fidelity(true, made).figures,
+        }
+        return flat(to_json(found))
+
+    (tmp_path / "reference").mkdir()
+    writer("store")(tmp_path / "reference", drawn)
+    expected, got = figures(tmp_path / "reference"), figures(written(name))
+    assert len(expected) > 30
+    assert got == pytest.approx(expected, abs=1e-3, rel=1e-3)
+
+
+def flat(figures: dict, prefix: str = "") -> dict[str, float]:
+    """Values and ends of intervals under dotted names; PSNR of equal images, and with it of nearly equal ones, is left out."""
+    found = {}
+    for name, entry in figures.items():
+        if isinstance(entry, dict):
+            found |= flat(entry, f"{prefix}{name}.")
+        elif name in ("value", "ci_low", "ci_high") and entry is not None and "psnr" not in prefix:
+            found[prefix + name] = entry
+    return found
+
+
 def test_png_keeps_labels_and_grey_values(written, drawn: SliceStore) -> None:
     folder = written("png")
     np.testing.assert_array_equal(read_masks(folder / "masks").masks, drawn.masks)
@@ -79,7 +143,7 @@ def test_nnunet_says_what_it_holds(written, drawn: SliceStore) -> None:
     folder = written("nnunet") / "Dataset900_SynCMRI"
     about = json.loads((folder / "dataset.json").read_text())
     assert about["labels"] == {"background": 0, "LV": 1, "MYO": 2, "RV": 3}
-    assert about["numTraining"] == len(list((folder / "imagesTr").iterdir())) == len(drawn)
+    assert about["numTraining"] == len(list((folder / "imagesTr").glob("*.nii.gz"))) == len(drawn)
     stored = nib.load(folder / "labelsTr/synthetic-00001.nii.gz")
     np.testing.assert_array_equal(np.asarray(stored.dataobj)[:, :, 0].T, drawn.masks[1])
 
