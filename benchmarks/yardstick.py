@@ -139,12 +139,12 @@ def spread(images: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 
 
 def spectrum(images: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Mean power (BANDS,) of images (N, S, S) less their means, in rings of spatial frequency up to half the sampling rate."""
+    """Mean power (BANDS,) of images (N, S, S) in rings of spatial frequency, means left out, up to half the sampling rate."""
     size = images.shape[-1]
-    power = (np.abs(np.fft.fft2(images - images.mean(axis=(1, 2), keepdims=True))) ** 2).mean(axis=0)
+    power = (np.abs(np.fft.fft2(images)) ** 2).mean(axis=0)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size))
     band = np.floor(frequency * 2 * BANDS).astype(int).ravel()
-    inside = band < BANDS
+    inside = (band < BANDS) & (frequency.ravel() > 0)
     return np.bincount(band[inside], power.ravel()[inside], BANDS) / np.bincount(band[inside], minlength=BANDS)
 
 

@@ -8,8 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from models.data import one_hot, step_randoms
-from models.diffusion import draw_times_and_noise
+from models.diffusion import draw_times_and_noise, noise_levels
 from models.fm import TOLERANCE, FlowMatching, FlowNetwork, integrate, path, renoise
+from tests.models.conftest import ancestral_moments
 
 PAPER = FlowNetwork((32, 64, 128, 256), 2, (False, False, False, True), 6, 256, 32, 16, 1000)
 TINY = FlowNetwork((8, 16), 1, (False, True), 1, 16, 4, 8, 1000)
@@ -210,30 +211,33 @@ def test_solvers_take_noise_to_a_gaussian_whose_velocity_is_known(sampler, steps
     assert drawn.std().item() == pytest.approx(DEVIATION, rel=0.03)
 
 
+def _renoised(steps, watch=None):
+    """Four pictures drawn by the ancestral sampler."""
+    noise, randoms = torch.cat([_noise(seed) for seed in range(4)]), [torch.Generator().manual_seed(s + 20) for s in range(4)]
+    return renoise(_ideal, noise, randoms, steps=steps, watch=watch)
+
+
 def test_the_ancestral_sampler_takes_noise_to_a_gaussian_whose_velocity_is_known():
-    randoms = [torch.Generator().manual_seed(seed) for seed in range(4)]
-    noise = torch.cat([_noise(seed + 10) for seed in range(4)])
-    drawn = renoise(_ideal, noise, randoms, steps=60)
+    drawn = _renoised(steps=400)
     assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert drawn.std().item() == pytest.approx(DEVIATION, rel=0.04)
     pixels = (drawn - drawn.mean()).flatten(1)
-    apart = (pixels[:1] * pixels[1:]).mean(dim=1) / pixels.square().mean()
-    assert apart.abs().max() < 0.1  # each image has noise of its own
+    alike = (pixels[:1] * pixels[1:]).mean(dim=1) / pixels.square().mean()
+    assert alike.abs().max() < 0.1  # each image has noise of its own
 
 
-def test_the_ancestral_sampler_passes_by_states_of_the_path():
-    """Mean and spread of each state are those that the path has at its time."""
+def test_few_ancestral_steps_pass_by_the_states_of_the_closed_form():
     seen: list[tuple[float, torch.Tensor]] = []
-    noise, randoms = torch.cat([_noise(seed) for seed in range(4)]), [torch.Generator().manual_seed(s + 20) for s in range(4)]
-    drawn = renoise(_ideal, noise, randoms, steps=40, watch=lambda share, state: seen.append((share, state())))
-    shares = [share for share, _ in seen]
-    assert shares == sorted(set(shares))
-    assert (len(seen), shares[-1]) == (41, 1)
-    assert shares[0] < 0.05
+    drawn = _renoised(10, lambda share, state: seen.append((share, state())))
+    levels = noise_levels(10).tolist()
+    assert [share for share, _ in seen] == pytest.approx([*(1 / (1 + level) for level in levels), 1])
     assert torch.equal(seen[-1][1], drawn)
-    for share, state in seen:
-        assert state.mean().item() == pytest.approx(share * MEAN, abs=0.03)
-        assert state.std().item() == pytest.approx(((1 - share) ** 2 + (share * DEVIATION) ** 2) ** 0.5, rel=0.06)
+    expected = ancestral_moments(levels, (0.0, levels[0]), MEAN, DEVIATION)
+    for (share, state), (mean, deviation) in zip(seen, expected, strict=True):
+        assert state.mean().item() == pytest.approx(share * mean, abs=0.03)
+        assert state.std().item() == pytest.approx(share * deviation, rel=0.03)
+    assert expected[-1][0] == pytest.approx(MEAN, abs=0.02)
+    assert 0.6 < expected[-1][1] / DEVIATION < 0.75  # what 10 steps of the first order draw of the spread
 
 
 @pytest.mark.parametrize("sampler", ["euler", "midpoint", "heun", "dopri5"])
