@@ -1,7 +1,7 @@
 """Grids of pictures that set the generators side by side: a row each, a column a slice (paper, Figs. 2 and 3)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -84,6 +84,18 @@ def on_generated_masks(project: ReportSource, part: int = 0, columns: int = COLU
     chosen = spread(rows[part::2] or rows, columns)
     above = [("Generated mask", [np.asarray(masks.masks[row]) for row in chosen])]
     return Grid(above + _synthetic(sets, matched, chosen), [""] * len(chosen), gaps)
+
+
+def beside_real(project: Project, columns: int) -> Grid:
+    """:func:`on_generated_masks`, and below it as many slices of test patients, who have other hearts. In-house only."""
+    drawn, real = on_generated_masks(project, columns=columns), project.store("cohort/test")
+    if not drawn.rows or real is None:
+        return drawn
+    whole = np.flatnonzero(all_structures(real))
+    chosen = spread([int(row) for row in (whole if len(whole) else np.arange(len(real)))], len(drawn.captions))
+    if len(chosen) < len(drawn.captions):
+        return replace(drawn, gaps=[*drawn.gaps, f"Real slices: the test patients have only {len(chosen)}"])
+    return replace(drawn, rows=[*drawn.rows, ("Real, of others", [images_of(real)[row] for row in chosen])])
 
 
 def matched_synthetic(masks: SliceStore, sets: Mapping[str, SliceStore]) -> pd.DataFrame:

@@ -79,6 +79,7 @@ def _shared(project: ReportSource, metrics: dict[str, Any]) -> dict[str, Any]:
 def _in_house(project: Project) -> dict[str, Any]:
     """What shows scans, masks or names of patients, or places on this machine."""
     return {
+        "opening_grid": grids.beside_real(project, _OPENING_COLUMNS),
         "named_table": data_tables.named_table(project),
         "hearts": [strip for dataset in project.datasets for strip in gallery.hearts(project, dataset)],
         "real_masks": gallery.real_masks(project),
