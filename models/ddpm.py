@@ -73,7 +73,8 @@ class DDPM(Generator):
             act_fn="silu",
         )
         if self.gaussian:
-            nn.init.zeros_(self.unet.conv_out.weight)  # the training starts from the linear denoiser itself
+            last: Any = self.unet.get_submodule("conv_out")
+            nn.init.zeros_(last.weight)  # the training starts from the linear denoiser itself
         self.config = config
         self.schedule = noise_schedule(config.schedule)
         self.timesteps = config.schedule.timesteps
