@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from diffusers import UNet2DModel
@@ -73,8 +73,7 @@ class DDPM(Generator):
             act_fn="silu",
         )
         if self.gaussian:
-            last: Any = self.unet.get_submodule("conv_out")
-            nn.init.zeros_(last.weight)  # the training starts from the linear denoiser itself
+            nn.init.zeros_(cast(Any, self.unet).conv_out.weight)  # the training starts from the linear denoiser itself
         self.config = config
         self.schedule = noise_schedule(config.schedule)
         self.timesteps = config.schedule.timesteps
