@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from app.approval import ApprovalWatch, NotApprovedError
 from cmr.errors import DataError
+from evaluation.clean_up import clean_up
 from evaluation.images import check_masks
 from evaluation.privacy.guard import Guard
 from evaluation.validity import check_anatomy
@@ -144,7 +145,7 @@ class Approved:
         """One label map (N, S, S) for each seed; only the mask model can.
 
         Where ``masks.sampling.attempts`` is above 1, an anatomically invalid one is drawn again from a seed that follows from
-        its own, as it was for its figures.
+        its own, and with ``masks.sampling.clean_up`` each is cleaned up, as it was for its figures.
 
         Raises:
             DataError: this is a generator of images, or seeds or steps that it can't draw from.
@@ -170,7 +171,7 @@ class Approved:
         for rows in self._batches(len(seeds)):
             with memory_advice(f"{self.model}.sampling.micro_batch", self.batch):
                 masks[rows] = self._network.sample(self.size, seeds[rows], **how).cpu().numpy()
-        return masks
+        return clean_up(masks)[0] if self._settings.clean_up else masks
 
     def _batches(self, count: int) -> list[slice]:
         return [slice(start, start + self.batch) for start in range(0, count, self.batch)]

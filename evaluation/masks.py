@@ -97,6 +97,11 @@ def mask_figures(
     }
 
 
+def clean_up_figures(subjects: NDArray, cleaned: NDArray[np.bool_], *, intervals: IntervalSettings, seed: int) -> Figures:
+    """``cleaned_share``: the share of masks (N,) that cleaning up has changed."""
+    return {"cleaned_share": bootstrap_share(cleaned, subjects, intervals, seed)}
+
+
 def redraw_figures(
     generated: MaskMeasures, attempts: NDArray[np.integer], *, intervals: IntervalSettings, seed: int
 ) -> Figures:

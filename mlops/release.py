@@ -40,7 +40,7 @@ _MASK_FIGURES = {
     *("real", "generated", "floor", "p_value", "p_value_holm", "p_value_permutation", "p_value_permutation_holm", "ks_d"),
     *("present", "floor_ks_d", "floor_p_value", "floor_p_value_permutation"),
     *("validity", "components", "holes", "ring", "lv_inside", "rv_touching", "valid", "valid_share", "valid_share_real"),
-    *("valid_share_first_draw", "drawn_again", "stayed_invalid"),
+    *("valid_share_first_draw", "drawn_again", "stayed_invalid", "cleaned_share"),
 }
 _FIDELITY_FIGURES = {
     *("ssim", "ms_ssim", "psnr", "lpips", "fid", "kid", "precision", "recall", "frechet_segmenter", "full"),

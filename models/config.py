@@ -121,6 +121,8 @@ class MaskSamplingSettings(SamplingSettings):
 
     attempts: int
     """Draws a mask at most: above 1, a mask that is anatomically not valid is drawn again with another seed."""
+    clean_up: bool
+    """Keep only the largest piece of each structure and fill holes, before a mask is judged (:mod:`evaluation.clean_up`)."""
 
     def __post_init__(self) -> None:
         if self.attempts < 1:

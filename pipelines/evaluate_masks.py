@@ -4,7 +4,7 @@ from typing import Any
 
 from cmr.store import SliceStore
 from evaluation.figure import to_json
-from evaluation.masks import mask_figures, measure_masks, redraw_figures
+from evaluation.masks import clean_up_figures, mask_figures, measure_masks, redraw_figures
 from evaluation.statistics import IntervalSettings
 from mlops.settings import section
 from mlops.tracking import record_figures
@@ -20,6 +20,8 @@ def main() -> None:
     found = mask_figures(measured["real"], measured["generated"], measured["floor"], **how)
     if section("masks.sampling.attempts", int) > 1:
         found |= redraw_figures(measured["generated"], stores["generated"].index["attempts"].to_numpy(), **how)
+    if section("masks.sampling.clean_up", bool):
+        found |= clean_up_figures(measured["generated"].subjects, stores["generated"].index["cleaned"].to_numpy(), **how)
     figures = to_json(found)
     write_figures("masks", "masks", figures, run_key=model_of(stores["generated"]))
     record_figures(ROOT, "masks")

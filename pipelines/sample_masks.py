@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cmr.store import SliceStore
+from evaluation.clean_up import clean_up
 from evaluation.validity import check_anatomy
 from mlops.settings import section
 from mlops.share import share
@@ -28,34 +29,43 @@ def main() -> None:
         seconds.extend(one.seconds for one in drawn)
         return np.concatenate([one.pixels for one in drawn])
 
-    masks, drawn = _draw_valid(draw, len(real), settings.attempts, seed)
+    masks, drawn = _draw_valid(draw, len(real), settings, seed)
     write_speed("masks", "full", sum(seconds), len(masks), run_key(folder))
     SliceStore.write("data/masks/full", _index(real, drawn, run_key(folder), settings), masks)
     again, invalid = int((drawn["attempts"] > 1).sum()), int((~drawn["valid"]).sum())
-    say(f"sample_masks: {len(masks)} masks, {settings.steps} steps each; {again} drawn again, {invalid} anatomically not valid")
+    cleaned = f", {int(drawn['cleaned'].sum())} cleaned up" if settings.clean_up else ""
+    say(
+        f"sample_masks: {len(masks)} masks, {settings.steps} steps each; {again} drawn again{cleaned}, "
+        f"{invalid} anatomically not valid"
+    )
 
 
 def _draw_valid(
-    draw: Callable[[Sequence[int]], NDArray[np.uint8]], count: int, attempts: int, seed: int
+    draw: Callable[[Sequence[int]], NDArray[np.uint8]], count: int, settings: MaskSamplingSettings, seed: int
 ) -> tuple[NDArray[np.uint8], pd.DataFrame]:
-    """Masks (count, S, S), and of each its seed, how many draws it took and whether it is valid in the end.
+    """Masks (count, S, S), and of each its seed, how many draws it took, and whether it was cleaned up and is valid in the end.
 
     Args:
         draw: one mask for each seed.
     """
     seeds = image_seeds(seed, "full", count)
-    masks = draw(seeds)
-    drawn = pd.DataFrame({"seed": seeds, "attempts": 1, "valid": check_anatomy(masks)["valid"]})
-    for attempt in range(2, attempts + 1):
+    masks, cleaned = _finished(draw(seeds), settings)
+    drawn = pd.DataFrame({"seed": seeds, "attempts": 1, "cleaned": cleaned, "valid": check_anatomy(masks)["valid"]})
+    for attempt in range(2, settings.attempts + 1):
         rows = np.flatnonzero(~drawn["valid"])
         if not len(rows):
             break
         others = image_seeds(seed, f"full, attempt {attempt}", count)
         fresh = [others[row] for row in rows]
-        masks[rows] = draw(fresh)
-        drawn.loc[rows, "seed"], drawn.loc[rows, "attempts"] = fresh, attempt
+        masks[rows], cleaned = _finished(draw(fresh), settings)
+        drawn.loc[rows, "seed"], drawn.loc[rows, "attempts"], drawn.loc[rows, "cleaned"] = fresh, attempt, cleaned
         drawn.loc[rows, "valid"] = check_anatomy(masks[rows])["valid"].to_numpy()
     return masks, drawn
+
+
+def _finished(masks: NDArray[np.uint8], settings: MaskSamplingSettings) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Masks as they are used, and which of them cleaning up has changed."""
+    return clean_up(masks) if settings.clean_up else (masks, np.zeros(len(masks), bool))
 
 
 def _index(real: SliceStore, drawn: pd.DataFrame, model: str, settings: MaskSamplingSettings) -> pd.DataFrame:

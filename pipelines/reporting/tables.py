@@ -68,9 +68,10 @@ def validity_table(metrics: Nested) -> Table:
         rows.append([text(name, "label"), *(figure(shares.get(kind), SHARE) for kind in ("real", "generated"))])
     overall = [figure(masks.get("valid_share_real"), SHARE, "total"), figure(masks["valid_share"], SHARE, "total")]
     rows.append([text("valid: all of them", "label total"), *overall])
-    notes = []
+    notes: list[str] = []
+    real: Figure
     if "valid_share_first_draw" in masks:
-        real: Figure = {"value": None, "reason": "real masks are not drawn"}
+        real = {"value": None, "reason": "real masks are not drawn"}
         first = [figure(real, SHARE), figure(masks["valid_share_first_draw"], SHARE)]
         rows.append([text("valid at the first draw", "label"), *first])
         again, stayed = (masks[name] for name in ("drawn_again", "stayed_invalid"))
@@ -78,6 +79,10 @@ def validity_table(metrics: Nested) -> Table:
             f"The filter was on: {again['value']:.0f} of {again['n']} masks were drawn again because they were not valid; "
             f"{stayed['value']:.0f} were not after their last draw either, and stayed."
         ]
+    if "cleaned_share" in masks:
+        real = {"value": None, "reason": "real masks are not cleaned up"}
+        rows.append([text("changed by cleaning up", "label"), figure(real, SHARE), figure(masks["cleaned_share"], SHARE)])
+        notes.append("Generated masks were cleaned up: one piece a structure, holes filled. The checks are of what is left.")
     counts = [count_of([masks.get(name)]) for name in ("valid_share_real", "valid_share")]
     columns = [Column("Check"), Column("Real", counts[0] or "training"), Column("Generated", counts[1] or "mask model")]
     caption = "Masks that pass the anatomical checks, in %. Real masks fail some of them too: the ring is open near the base."

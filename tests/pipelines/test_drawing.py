@@ -63,7 +63,7 @@ def _cut(generator: str, how: ImageSamplingSettings, size: int) -> tuple[np.ndar
 @pytest.mark.parametrize(("kind", "sampler"), [("masks", "ddim"), ("distances", "ancestral")])
 def test_a_mask_is_the_same_however_many_are_drawn_with_it(project, kind, sampler):
     _save(project / "runs/masks", tiny(kind), kind)  # its own config.json says of which kind it is
-    how = MaskSamplingSettings(sampler, 3, 7, "float32", 1)
+    how = MaskSamplingSettings(sampler, 3, 7, "float32", 1, False)
     cuts = [
         np.concatenate([draw_masks(task).pixels for task in mask_tasks(16, SEEDS, replace(how, micro_batch=size))])
         for size in (7, 2)

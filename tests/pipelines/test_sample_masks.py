@@ -1,5 +1,7 @@
 """The filter that draws invalid masks again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,10 @@ def _heart(size: int) -> np.ndarray:
     y, x = np.mgrid[:size, :size] - size // 2
     radius = np.hypot(x, y)
     return np.where(radius < 3, 1, np.where(radius < 5, 2, 0)).astype(np.uint8)
+
+
+def _how(attempts: int) -> MaskSamplingSettings:
+    return MaskSamplingSettings("ddim", 2, 7, "float32", attempts, False)
 
 
 class Unsteady:
@@ -30,7 +36,7 @@ class Unsteady:
 
 def test_without_the_filter_every_mask_is_drawn_once_and_told_valid_or_not():
     network = Unsteady()
-    masks, drawn = _draw_valid(network, 40, 1, seed=1)
+    masks, drawn = _draw_valid(network, 40, _how(1), seed=1)
     assert len(network.drawn) == 40
     assert (drawn["attempts"] == 1).all()
     assert (drawn["valid"] == (drawn["seed"] % 3 == 0)).all()
@@ -39,9 +45,9 @@ def test_without_the_filter_every_mask_is_drawn_once_and_told_valid_or_not():
 
 
 def test_only_invalid_masks_are_drawn_again_and_with_other_seeds():
-    once, first = _draw_valid(Unsteady(), 40, 1, seed=1)
+    once, first = _draw_valid(Unsteady(), 40, _how(1), seed=1)
     network = Unsteady()
-    masks, drawn = _draw_valid(network, 40, 4, seed=1)
+    masks, drawn = _draw_valid(network, 40, _how(4), seed=1)
     kept = first["valid"].to_numpy()
     assert (masks[kept] == once[kept]).all()
     assert (drawn["attempts"][kept] == 1).all()
@@ -56,10 +62,17 @@ def test_only_invalid_masks_are_drawn_again_and_with_other_seeds():
 
 
 def test_a_mask_keeps_its_draws_however_many_are_drawn():
-    few, many = (_draw_valid(Unsteady(), count, 3, seed=1)[1] for count in (10, 40))
+    few, many = (_draw_valid(Unsteady(), count, _how(3), seed=1)[1] for count in (10, 40))
     assert (few == many[:10]).all(axis=None)
+
+
+def test_masks_are_cleaned_up_before_they_are_judged():
+    masks, drawn = _draw_valid(Unsteady(), 40, replace(_how(1), clean_up=True), seed=1)
+    assert (drawn["valid"] == (drawn["seed"] % 3 == 0)).all()  # one speck of LV is no heart either
+    assert (drawn["cleaned"] == (drawn["seed"] % 3 != 0)).all()
+    assert all((mask == 1).sum() == 1 for mask in masks[drawn["cleaned"]])  # one of the two specks
 
 
 def test_no_attempt_at_all_is_refused():
     with pytest.raises(ValueError, match="at least 1, found 0"):
-        MaskSamplingSettings("ddim", 2, 7, "float32", 0)
+        MaskSamplingSettings("ddim", 2, 7, "float32", 0, False)
