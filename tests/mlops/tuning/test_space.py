@@ -37,7 +37,7 @@ def params() -> dict[str, Any]:
         ("train.learning_rate", {"choices": [1.0, "much"]}, 'cannot be "much": fm.train.learning_rate: found "much", expected'),
         ("train.batch", {"low": 1.5, "high": 8.0}, "cannot be 1.5: fm.train.batch: found 1.5, expected integer"),
         ("train.batch", {"low": 0, "high": 8}, "cannot be 0: fm.train: batch, micro_batch"),
-        ("network.widths", {"choices": [[8, 16, 32, 128], 64]}, "cannot be 64: fm.network.widths: found 64, expected list"),
+        ("network.widths", {"choices": [[8, 16, 64], 64]}, "cannot be 64: fm.network.widths: found 64, expected list"),
         ("network", {"choices": [{"widths": [16, 32], "attention": [False]}, {}]}, "2 widths but 1 attention flags"),
         ("network", {"choices": [{"widths": [16, 32], "atention": [False]}, 1]}, "no such parameter 'network.atention'"),
         ("validation.sampler", {"choices": ["midpoint", 3]}, "cannot be 3: fm.validation.sampler"),
