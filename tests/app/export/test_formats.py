@@ -17,7 +17,7 @@ from cmr.store import SliceStore
 from evaluation import sets
 from evaluation.figure import to_json
 from evaluation.networks import weights
-from evaluation.sets import evaluate_fidelity, evaluate_masks, evaluate_privacy
+from evaluation.sets import evaluate_privacy
 from evaluation.statistics import IntervalSettings
 from tests.pipelines.report_project import heart, picture
 
@@ -85,9 +85,8 @@ def test_each_format_is_read_back_as_the_same_set(written, drawn: SliceStore, na
         assert images.subjects.tolist() == found.subjects.tolist()
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_each_format_has_the_same_figures(written, drawn: SliceStore, name: str, tmp_path: Path, monkeypatch) -> None:
-    """Nearest neighbours by L2, shapes of masks and similarity of pairs; the store's own are the reference."""
+def test_each_format_has_the_same_figures(written, drawn: SliceStore, tmp_path: Path, monkeypatch) -> None:
+    """Of the nearest neighbours, which follow small differences of grey values; masks and patients are equal (see above)."""
 
     def no_weights(name: str):
         raise DataErrors(f"No weights for {name}", [])
@@ -101,31 +100,22 @@ def test_each_format_has_the_same_figures(written, drawn: SliceStore, name: str,
         index = pd.DataFrame({"subject": [f"{part}{number}" for number in range(6)], "row_mm": PIXEL[0], "column_mm": PIXEL[1]})
         SliceStore.write(tmp_path / part, index, masks, np.stack([picture(mask, rng) for mask in masks]))
         real[part] = read_images(tmp_path / part)
-
-    def figures(folder: Path) -> dict[str, float]:
-        made = read_images(folder)
-        true = read_images(tmp_path / "reference")
-        found = {
-            "privacy": evaluate_privacy(made, real["train"], real["holdout"]).figures,
-            "masks": evaluate_masks(real["train"], read_masks(folder)).figures,
-            "fidelity": evaluate_fidelity(true, made).figures,
-        }
-        return flat(to_json(found))
-
-    (tmp_path / "reference").mkdir()
-    writer("store")(tmp_path / "reference", drawn)
-    expected, got = figures(tmp_path / "reference"), figures(written(name))
-    assert len(expected) > 30
-    assert got == pytest.approx(expected, abs=1e-3, rel=1e-3)
+    found = {
+        name: flat(to_json(evaluate_privacy(read_images(written(name)), real["train"], real["holdout"]).figures))
+        for name in FORMATS
+    }
+    assert len(found["store"]) > 8
+    for figures in found.values():
+        assert figures == pytest.approx(found["store"], abs=1e-3)
 
 
 def flat(figures: dict, prefix: str = "") -> dict[str, float]:
-    """Values and ends of intervals under dotted names; PSNR of equal images, and with it of nearly equal ones, is left out."""
+    """Values and ends of intervals under dotted names."""
     found = {}
     for name, entry in figures.items():
         if isinstance(entry, dict):
             found |= flat(entry, f"{prefix}{name}.")
-        elif name in ("value", "ci_low", "ci_high") and entry is not None and "psnr" not in prefix:
+        elif name in ("value", "ci_low", "ci_high") and entry is not None:
             found[prefix + name] = entry
     return found
 
