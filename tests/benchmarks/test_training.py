@@ -12,6 +12,7 @@ from mlops.profiles import merged
 
 PARAMS = merged(Path(__file__).parents[2], "demo")
 SIZE = 32
+PARAMS["slices"]["size"] = SIZE
 CPU = torch.device("cpu")
 
 

@@ -38,7 +38,12 @@ def good_figures() -> Nested:
     null = {"closer_to_train_null": figure(0.5, 0.3, 0.7, 24), "c_t": figure(0.2, -1.0, 1.4, 24)}
     return {
         "fidelity": {"kid": figure(0.3, 0.2, 0.4, 32), "mask_adherence_ratio": figure(0.9, 0.85, 0.95, 32)},
-        "privacy": {**near, **null, "augmented": {"copies": figure(0.01, 0.0, 0.05, 24)}},
+        "privacy": {
+            **near,
+            **null,
+            "floor": {"c_t": figure(-0.3, -1.6, 1.0, 24)},
+            "augmented": {"copies": figure(0.01, 0.0, 0.05, 24)},
+        },
         "membership": {
             "mia_auc": figure(0.55, 0.4, 0.7, 24),
             "mia_auc_blind": figure(0.5, 0.35, 0.65, 24),

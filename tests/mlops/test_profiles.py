@@ -153,7 +153,7 @@ def test_a_profile_on_top_of_another(project: Path, acdc: Path, mnms: Path) -> N
     params = load_params(project)
     assert (params["profile"], "based_on" in params) == ("real-full", False)
     assert params["slices"]["size"] == 64  # real's
-    assert params["ddpm"]["train"]["max_steps"] == 4000  # its own
+    assert params["ddpm"]["train"]["max_steps"] == 9600  # its own
     assert "mnms-real-as-acdc" in params["utility"]["setups"]
 
 

@@ -78,7 +78,7 @@ def test_the_image_is_the_one_that_the_model_draws(model_cache: ModelCache) -> N
     if one.image is not None:
         np.testing.assert_allclose(one.image, approved.images(HEART[None], [4], steps=12)[0], atol=0.02)
         assert 3 <= len(one.frames) <= FRAMES
-        assert one.frames[0][0] == pytest.approx(0, abs=0.01)
+        assert one.frames[0][0] == pytest.approx(0, abs=0.05)  # the noisiest step begins near pure noise
         np.testing.assert_allclose(one.frames[-1][1], one.image, atol=1e-5)
 
 

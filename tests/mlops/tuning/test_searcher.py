@@ -96,13 +96,13 @@ def test_poor_trials_are_stopped_by_what_earlier_drivers_saw(study: Study) -> No
     for number in range(4):
         name = f"good-{number}"
         proposals.suggest(name)
-        proposals.on_trial_result(name, {"step": 10, "score": 1.0 + number})
+        proposals.on_trial_result(name, {"step": 14, "score": 1.0 + number})
         proposals.on_trial_complete(name, {"outcome": "finished", "step": 40, "score": 2.0})
     scheduler: Any = make_scheduler(study)
     for name, score, decision in (("poor", 0.5, TrialScheduler.STOP), ("better", 9.0, TrialScheduler.CONTINUE)):
         trial = SimpleNamespace(trial_id=name)
         scheduler.on_trial_add(None, trial)
-        assert scheduler.on_trial_result(None, trial, {"step": 10, "score": score}) == decision
+        assert scheduler.on_trial_result(None, trial, {"step": 14, "score": score}) == decision
         assert scheduler.on_trial_result(None, trial, {"step": 40, "score": score}) == TrialScheduler.CONTINUE
 
 
