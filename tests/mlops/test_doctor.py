@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.mlops.conftest import REPOSITORY
 def healthy(demo: Path) -> Path:
     shutil.copyfile(REPOSITORY / "requirements.lock", demo / "requirements.lock")
     shutil.copyfile(REPOSITORY / ".dvc/config", demo / ".dvc/config")
+    subprocess.run(["git", "init", "-q"], cwd=demo, check=True)  # DVC wants a repository
     keep_private(demo)
     return demo
 
