@@ -124,7 +124,9 @@ def _spacing_mm(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int
             f"{path}: the header's voxel size (pixdim) is {x:g} x {y:g} x {z:g} mm; three positive numbers "
             "were expected. Correct the header: distances in mm can't be measured without it."
         )
-    spacing = stored * _MM[unit]
+    spacing = stored
+    if _MM[unit] != 1:  # 0.00125 m in float32 is 1.24999997 mm: the nearest label of a pixel between two would be another one
+        spacing = np.array([float(f"{size * _MM[unit]:.7g}") for size in stored])
     extended = np.array(shape) > 1
     if not ((spacing >= _POSSIBLE_MM[0]) & (spacing <= _POSSIBLE_MM[1]))[extended].all():
         x, y, z = spacing

@@ -206,7 +206,7 @@ def test_whatever_is_wrong_in_a_header_is_said_in_words(tmp_path):
     rng = np.random.default_rng(0)
     good = save(tmp_path / "a.nii", IMAGE).read_bytes()
     outcomes = []
-    for _ in range(1500):
+    for _ in range(300):
         raw = bytearray(good)
         start, count = int(rng.integers(0, 352)), int(rng.integers(1, 5))
         raw[start : start + count] = rng.integers(0, 256, count, dtype=np.uint8).tobytes()
@@ -217,4 +217,4 @@ def test_whatever_is_wrong_in_a_header_is_said_in_words(tmp_path):
         except DataError as error:
             outcomes.append("refused" if "b.nii" in str(error) else "refused without a name")
     assert "refused without a name" not in outcomes
-    assert min(outcomes.count("read"), outcomes.count("refused")) > 200
+    assert min(outcomes.count("read"), outcomes.count("refused")) > 40
