@@ -39,6 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             block = block[parent]
         block[last] = YAML(typ="safe").load(value)
     params["privacy"]["membership"]["slices"] = 4  # of 3 hold-out patients: a rate of 10 % needs 10 slices
+    params["slices"]["size"] = 16  # as the stores have
     _write(tmp_path, params)
     for name in ("ddpm", "masks"):
         folder = tmp_path / "runs" / name
