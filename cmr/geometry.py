@@ -106,7 +106,7 @@ def difference(one: Geometry, other: Geometry) -> str:
 
 
 def _spacing_mm(path: Path, header: nib.Nifti1Header, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Of the file's x, y and z."""
+    """For the file's x, y and z."""
     stored = header["pixdim"][1:4].astype(np.float64)
     try:
         unit = header.get_xyzt_units()[0]

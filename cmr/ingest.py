@@ -197,7 +197,7 @@ def _voxel_warnings(used: pd.DataFrame) -> list[str]:
 def _shared_frame_warnings(used: pd.DataFrame) -> list[str]:
     """A frame that two used subjects share: the same scan, but with another phase labelled, is no full duplicate.
 
-    ED and ES of one subject are told only if they are equal to the bit: a heart that hardly moves makes nearly equal ones.
+    ED and ES of one subject are reported only if they are equal to the bit: a heart that hardly moves makes nearly equal ones.
     """
     found = [rows for _, rows in used.groupby("scan", sort=False) if rows["subject"].nunique() > 1]
     found += [rows for _, rows in used.groupby(["subject", "image_sha256"], sort=False) if len(rows) > 1]

@@ -230,7 +230,7 @@ def _preprocess_cached(subject: Subject, settings: PreprocessSettings, spacing_m
         if done is None:
             done, new = [_preprocess_frame(frame, settings, spacing_mm) for frame in frames], True
             _save(kept, done, key)
-    except Exception as error:
+    except Exception as error:  # whatever it is, its message says whose scan it was, and it goes on
         error.add_note(f"while preprocessing subject {subject.id}")
         raise
     return Kept(subject.id, kept, new, tuple(f"{frame.phase}: {note}" for frame in done for note in frame.notes))

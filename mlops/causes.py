@@ -1,4 +1,4 @@
-"""Why MLflow cannot be used: each cause has a way out of its own, and none is told as another."""
+"""Why MLflow cannot be used: each cause has a way out of its own, and none is reported as another."""
 
 import re
 from collections.abc import Iterator
@@ -184,7 +184,7 @@ def _texts(error: BaseException) -> Iterator[str]:
 
 
 def _schema(version: str) -> Cause:
-    """Of a database of another version of MLflow: an older one is upgraded, a newer one is not."""
+    """The way out for a database of another version of MLflow: an older one is upgraded, a newer one is not."""
     spec = find_spec("mlflow.store.db_migrations")
     places = [Path(place) / "versions" for place in (spec.submodule_search_locations or ())] if spec else []
     if any(path for place in places for path in place.glob(f"{version}_*.py")):

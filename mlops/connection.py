@@ -145,7 +145,7 @@ def explained(root: Path) -> Iterator[None]:
     """Turn whatever a tracking server that is down or broken can raise into :class:`TrackingError`, by its cause."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # MLflow's stores raise classes of many packages; others are raised again below
         if not (isinstance(error, _UNAVAILABLE) or type(error).__module__.partition(".")[0] in _STORES):
             raise
         cause = cause_of(error)

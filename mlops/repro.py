@@ -64,7 +64,7 @@ def after_a_stop(root: Path) -> str:
 
 
 def lacks_git(root: Path) -> bool:
-    """Whether DVC does nothing because there is no git repository; it can be told to do without."""
+    """Whether DVC does nothing because there is no git repository; `core.no_scm` lets it do without."""
     if in_repository(root):
         return False
     asked = subprocess.run(dvc("config", "core.no_scm"), cwd=root, capture_output=True, text=True)

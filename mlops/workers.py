@@ -71,7 +71,7 @@ def _in_worker(config: dict[str, Any]) -> None:
     _take_device()
     try:
         config["function"](*config["words"])
-    except Exception as error:
+    except Exception as error:  # the driver learns of every fault that would come again; all are raised again
         if getattr(error, "lasting", isinstance(error, DataError)):
             ray.get(config["fault"].tell.remote(error))
         raise

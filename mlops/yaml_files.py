@@ -1,4 +1,4 @@
-"""YAML files that people write: read with every fault told by file and line."""
+"""YAML files that people write: read with every fault named by file and line."""
 
 import codecs
 import copy

@@ -36,7 +36,7 @@ def main(network: str, *objectives: str) -> None:
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     try:
         _tell(outcome=FINISHED, **_trial(network, objectives))
-    except Exception as error:
+    except Exception as error:  # the sweep records any failure of a trial, and the trial still fails
         _tell(outcome=FAILED, error=f"{type(error).__name__}: {error}")
         raise
 

@@ -1,4 +1,4 @@
-"""Whatever keeps MLflow from being used is told by its cause, with a way out, and keeps the last line of what was raised."""
+"""Whatever keeps MLflow from being used is named by its cause, with a way out, and keeps the last line of what was raised."""
 
 import http.server
 import logging

@@ -78,7 +78,7 @@ def test_the_ancestral_sampler_passes_by_its_noise_levels(settings):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "residual"])
 def test_few_ancestral_steps_draw_what_the_closed_form_says(prediction):
-    """Of a Gaussian's spread 10 steps draw two thirds, whatever the prediction."""
+    """Ten steps draw two thirds of a Gaussian's spread, whatever the prediction."""
     schedule, asked = noise_schedule(replace(LINEAR, prediction=prediction)), []
 
     def predict(x, t):
