@@ -86,7 +86,7 @@ def test_each_format_is_read_back_as_the_same_set(written, drawn: SliceStore, na
 
 
 def test_each_format_has_the_same_figures(written, drawn: SliceStore, tmp_path: Path, monkeypatch) -> None:
-    """The nearest-neighbour figures, which follow small differences of grey values; masks and patients are equal (see above)."""
+    """Nearest-neighbour figures, which follow small grey-value differences; masks and patients are equal (see above)."""
 
     def no_weights(name: str):
         raise DataErrors(f"No weights for {name}", [])
