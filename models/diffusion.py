@@ -100,7 +100,7 @@ def denoise(
         (B, *shape) float32.
     """
     scheduler = _scheduler(sampler, schedule)
-    if sampler == "ancestral":
+    if sampler == "ancestral" or (sampler == "dpm++" and _is_cosine(schedule)):
         scheduler.set_timesteps(timesteps=_times_of(noise_levels(steps), schedule))
     else:
         scheduler.set_timesteps(steps)
@@ -152,7 +152,13 @@ def _scheduler(sampler: str, schedule: Any) -> Any:
         kind = {"ddpm": DDPMScheduler, "ancestral": DDPMScheduler, "ddim": DDIMScheduler}[sampler]
         return kind.from_config(schedule.config, timestep_spacing="trailing")
     # Time steps even in log signal-to-noise: with the default, even in t, 20 steps of dpm++ reach 3/4 of a Gaussian's true
-    # standard deviation; with these, 10 steps reach all of it. Thresholding at 1 clips the estimate of x_0 to the data's range,
-    # as the other two samplers do: at the noisiest step it is the network's error times 150, and a run away from there is lost.
+    # standard deviation; with these, 10 steps reach all of it. Under a cosine schedule, whose noise rises to 20 000 times the
+    # picture, half of such steps would lie where there is nothing but noise; there `noise_levels` gives them. Thresholding at 1
+    # clips the estimate of x_0 to the data's range, as the other samplers do: at the noisiest step it is the network's error
+    # times 150, and a run away from there is lost.
     clip = {"thresholding": True, "sample_max_value": 1.0} if schedule.config.clip_sample else {}
-    return DPMSolverMultistepScheduler.from_config(schedule.config, use_lu_lambdas=True, **clip)
+    return DPMSolverMultistepScheduler.from_config(schedule.config, use_lu_lambdas=not _is_cosine(schedule), **clip)
+
+
+def _is_cosine(schedule: Any) -> bool:
+    return schedule.config.beta_schedule == "squaredcos_cap_v2"

@@ -76,6 +76,20 @@ def test_the_ancestral_sampler_passes_by_its_noise_levels(settings):
     assert drawn.std().item() < 2 * DEVIATION
 
 
+def test_dpm_spends_its_steps_where_there_is_a_picture_under_a_cosine_schedule():
+    schedule, asked = noise_schedule(replace(LINEAR, kind="squaredcos_cap_v2")), []
+
+    def predict(x, t):
+        asked.append(int(t[0]))
+        return _ideal(schedule)(x, t)
+
+    drawn = denoise(predict, (1, 48, 48), [1, 2], schedule, sampler="dpm++", steps=10, device=CPU)
+    levels = schedule_levels(schedule)[asked]
+    assert len(set(asked)) == 10
+    assert levels.max() < 25
+    assert drawn.std().item() == pytest.approx(DEVIATION, rel=0.1)
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "residual"])
 def test_few_ancestral_steps_draw_what_the_closed_form_says(prediction):
     """Ten steps draw two thirds of a Gaussian's spread, whatever the prediction."""
