@@ -178,10 +178,10 @@ def _refuse_disagreement(
     # Programs that change the unit of pixdim often leave the affine in mm.
     if _agree(spacing, sizes, extended) or _agree(spacing, sizes * factor, extended):
         return
-    told, drawn = (" x ".join(f"{size:.6g}" for size in of) for of in (spacing, sizes))
+    stated, drawn = (" x ".join(f"{size:.6g}" for size in of) for of in (spacing, sizes))
     raise DataError(
-        f"{path}: the header contradicts itself: its voxels are {told} mm by pixdim and {drawn} mm by the affine. Correct the "
-        "one that is wrong: distances in mm follow from it."
+        f"{path}: the header contradicts itself: its voxels are {stated} mm by pixdim and {drawn} mm by the affine. Correct "
+        "the one that is wrong: distances in mm follow from it."
     )
 
 

@@ -69,10 +69,10 @@ class Team:
 
     def leaders(self, value: T) -> T:
         """The leader's value, in every process."""
-        told: list[Any] = [value]
+        sent: list[Any] = [value]
         if self.size > 1:
-            distributed.broadcast_object_list(told, src=0)
-        return told[0]
+            distributed.broadcast_object_list(sent, src=0)
+        return sent[0]
 
     def agree(self, what: str, value: int) -> None:
         """Raises :class:`DataError`, in every process, unless all have the same value."""

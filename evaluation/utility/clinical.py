@@ -61,10 +61,10 @@ def whole_volumes(index: pd.DataFrame) -> tuple[NDArray[np.bool_], list[str], st
     if not whole.any():
         single = index[["slice_mm", "row_mm", "column_mm"]].isna().any(axis=None)
         return whole, [], _SINGLE if single else f"{left_out[0]}: {next(filter(None, reasons))}"
-    told = [f"{name}: not scored as a volume: {reason}" for name, reason in zip(left_out, filter(None, reasons), strict=True)]
-    if told:
-        told.insert(0, f"clinical: {len(found) - len(told)} of {len(found)} volumes are scored; the others by slice only")
-    return whole, told, ""
+    notes = [f"{name}: not scored as a volume: {reason}" for name, reason in zip(left_out, filter(None, reasons), strict=True)]
+    if notes:
+        notes.insert(0, f"clinical: {len(found) - len(notes)} of {len(found)} volumes are scored; the others by slice only")
+    return whole, notes, ""
 
 
 def _with_penalty(score: CaseScore, diagonal: float) -> CaseScore:

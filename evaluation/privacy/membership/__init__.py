@@ -1,7 +1,7 @@
 """Membership inference: can the slices that a network was trained on be told from slices of patients it has never seen?
 
-``signals`` reads the network's errors through its one door, ``attack`` turns them into scores and rates, ``blind`` does without
-the network, ``figures`` has all figures of a report. Only ``signals`` needs torch.
+``signals`` reads the network's errors by its ``denoising_error`` alone, ``attack`` turns them into scores and rates, ``blind``
+does without the network, ``figures`` has all figures of a report. Only ``signals`` needs torch.
 """
 
 from collections.abc import Sequence

@@ -35,7 +35,7 @@ PIA_TIME, PIA_NORM = 0.2, 4  # Kong et al., section 4: t = 200 of 1000
 NO_ERROR = 1e-12  # added to mean squares before the logarithm
 LEAST_GAIN = 1e-3  # below it a target holds no noise
 
-Door = Callable[[int, Tensor], tuple[Tensor, Tensor]]
+Query = Callable[[int, Tensor], tuple[Tensor, Tensor]]
 """Integer time and one noise (C, H, W) for all slices of a batch, to prediction and target (B, C, H, W), float32."""
 
 
@@ -86,17 +86,17 @@ def read_signals(
     device = next(network.parameters()).device
     drawn = [[_noise(shape, seed, step, number).to(device) for number in range(noises)] for step in steps]
 
-    def door(start: int, count: int) -> Door:
+    def query(start: int, count: int) -> Query:
         labels = one_hot(torch.from_numpy(np.array(masks[start : start + count]))).to(device)
         shown = None if images is None else torch.from_numpy(images[start : start + count])[:, None].to(device)
         return lambda step, noise: _ask(network, shown, labels, step, noise, precision)
 
     def read(start: int, count: int) -> tuple[Tensor, Tensor]:
-        ask = door(start, count)
+        ask = query(start, count)
         return _grid_errors(ask, steps, drawn), pia_error(ask, _step(PIA_TIME, network.timesteps), gain, shape, device)
 
     with weights_cast_once(device):
-        gain = _noise_gain(door(0, 1), shape, device)
+        gain = _noise_gain(query(0, 1), shape, device)
         parts = list(zip(*(read(start, batch) for start in range(0, len(masks), batch)), strict=True))
     errors, pia = (torch.cat(part).double().cpu().numpy() for part in parts)
     bad = np.flatnonzero(~(np.isfinite(errors).all(axis=(1, 2)) & np.isfinite(pia)))
@@ -119,13 +119,13 @@ def band_errors(residual: Tensor) -> tuple[Tensor, Tensor]:
     return (power * middle).mean(dim=(1, 2, 3)), (power * low).mean(dim=(1, 2, 3))
 
 
-def pia_error(door: Door, step: int, gain: float, shape: tuple[int, ...], device: torch.device) -> Tensor:
+def pia_error(query: Query, step: int, gain: float, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """4-norm (mean over the values) of the error at ``step`` with the network's own noise, (B,)."""
-    prediction, target = door(step, proximal_noise(door, gain, shape, device))
+    prediction, target = query(step, proximal_noise(query, gain, shape, device))
     return (prediction - target).abs().pow(PIA_NORM).mean(dim=(1, 2, 3)).pow(1 / PIA_NORM)
 
 
-def proximal_noise(door: Door, gain: float, shape: tuple[int, ...], device: torch.device) -> Tensor:
+def proximal_noise(query: Query, gain: float, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """The network's own estimate of the noise in the slices as they are, (B, *shape), in one pass: PIA's starting point.
 
     At time 0 and without noise, x = a·image, all models are asked for c·noise + d·image. A network that answers for the noise
@@ -138,16 +138,16 @@ def proximal_noise(door: Door, gain: float, shape: tuple[int, ...], device: torc
     the noise trained on, and of small ε, v and flow networks that knew 8 slices by heart, one each on two kinds of pictures,
     plain PIA took the members for the non-members (AUC 0 to 0.07), while the scaled one found them (0.98 to 1).
     """
-    prediction, target = door(0, torch.zeros(shape, device=device))
+    prediction, target = query(0, torch.zeros(shape, device=device))
     estimate = (prediction - target) / gain
     magnitude = estimate.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
     return estimate / magnitude * (2 / torch.pi) ** 0.5
 
 
-def _grid_errors(door: Door, steps: Sequence[int], drawn: Sequence[Sequence[Tensor]]) -> Tensor:
+def _grid_errors(query: Query, steps: Sequence[int], drawn: Sequence[Sequence[Tensor]]) -> Tensor:
     """(B, 4, T): the errors at each time, averaged over its noises."""
     columns = [
-        torch.stack([_errors(*door(step, noise)) for noise in noises]).mean(dim=0)
+        torch.stack([_errors(*query(step, noise)) for noise in noises]).mean(dim=0)
         for step, noises in zip(steps, drawn, strict=True)
     ]
     return torch.stack(columns, dim=2)
@@ -186,8 +186,8 @@ def _noise(shape: tuple[int, ...], seed: int, step: int, number: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(own))
 
 
-def _noise_gain(door: Door, shape: tuple[int, ...], device: torch.device) -> float:
+def _noise_gain(query: Query, shape: tuple[int, ...], device: torch.device) -> float:
     """How much of the noise the target holds at time 0, read off two targets, so that no network has to tell its kind."""
-    (_, without), (_, with_one) = (door(0, torch.full(shape, value, device=device)) for value in (0.0, 1.0))
+    (_, without), (_, with_one) = (query(0, torch.full(shape, value, device=device)) for value in (0.0, 1.0))
     gain = float((with_one - without).mean())
     return gain if abs(gain) > LEAST_GAIN else -1.0  # a network that tells the image itself falls short of it by the noise

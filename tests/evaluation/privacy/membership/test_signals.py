@@ -151,13 +151,13 @@ def test_the_networks_own_noise_is_found_whatever_it_predicts(kind):
     told = torch.sin(5 * images)
     told = told / told.abs().mean(dim=(1, 2, 3), keepdim=True) * (2 / torch.pi) ** 0.5
 
-    def door(step, noise):
+    def query(step, noise):
         return network.denoising_error(images, images, torch.full((6,), step), noise.expand(6, 1, 16, 16))
 
     gain = {"epsilon": 1.0, "v": 1.0, "flow": -1.0, "image": -1.0}[kind]
-    found = proximal_noise(door, gain, (1, 16, 16), torch.device("cpu"))
+    found = proximal_noise(query, gain, (1, 16, 16), torch.device("cpu"))
     assert found.numpy() == pytest.approx(told.numpy(), abs=0.03)
-    prediction, target = door(200, told)
+    prediction, target = query(200, told)
     expected = (prediction - target).abs().pow(4).mean(dim=(1, 2, 3)).pow(0.25)
     assert read(network).pia[:, 0] == pytest.approx(expected.numpy(), rel=0.05)
 
